@@ -1,0 +1,39 @@
+"""The errors that a user of Zeuxis can meet, each one line that names option, value, allowed values and the next step."""
+
+from __future__ import annotations
+
+
+class ZeuxisError(Exception):
+    """Base of every error that Zeuxis raises on purpose; its text is one line, fit for a terminal."""
+
+    exit_code = 1
+
+
+class UserError(ZeuxisError):
+    """A mistake in what was asked for: names the option, the value, what is allowed and the next step.
+
+    Args:
+        option: What was set, as the user wrote it (`--resolution`, `--set network.width`, a file's path).
+        got: The value that was given.
+        allowed: What would be accepted, in words or as the list of choices.
+        next_step: What to do now; a command where there is one.
+    """
+
+    exit_code = 2
+
+    def __init__(self, option: str, got: object, allowed: str, next_step: str = "") -> None:
+        self.option, self.got, self.allowed, self.next_step = option, got, allowed, next_step
+        text = f"{option}: got {got!r}, allowed: {allowed}"
+        super().__init__(f"{text}; {next_step}" if next_step else text)
+
+
+class DataError(UserError):
+    """The data cannot be trained on or judged (missing, unreadable, too few pictures left)."""
+
+
+class StateError(ZeuxisError):
+    """A resume state or model folder is torn, foreign or from another version."""
+
+
+class RunFault(ZeuxisError):
+    """Something broke during a run (full disk, non-finite steps in a row); what was saved stays intact."""
