@@ -1,0 +1,169 @@
+"""The contract between a family and everything that trains, samples, judges and edits. Nothing here is concrete."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from zeuxis.config import Config, ImageSpec
+
+Networks = Mapping[str, nn.Module]
+Noise = dict[str, Tensor]
+Settings = dict[str, dict[str, Any]]
+
+CAPABILITIES = ("encode", "decode", "reconstruct", "log_likelihood", "complete", "predict", "classify")
+
+
+class TrainingConfig(Config):
+    """How any network is trained: what the loop itself needs to know. Lengths are shares of the run, so that a shorter
+    budget keeps the shape of every schedule."""
+
+    batch: int = Field(default=64, ge=1, le=65536)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    learning_rate_end: float = Field(default=0.0, ge=0, le=1)  # as a share of `learning_rate`, reached by a cosine
+    warmup: float = Field(default=0.0, ge=0, lt=1)  # share of the run over which the rate rises from zero
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    ema: float = Field(default=0.03, ge=0, lt=1)  # half-life of the averaged weights; 0 switches averaging off
+    ema_ramp: float = Field(default=0.1, gt=0, le=1)  # the half-life is at most this share of the images seen so far
+    kimg: int = Field(default=1000, ge=1)  # length of a run for which neither --budget nor --kimg was given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One optimiser step of one part: `parts` are the names of the networks whose parameters it moves."""
+
+    name: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a training that follows another; `share` is its part of the budget (all stages sum to 1)."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one step: `images` float `[-1, 1]` `[N, C, H, W]`, `labels` int64 `[N]`, or None without classes."""
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """Pictures `start` to `stop` of the batch."""
+        return Batch(self.images[start:stop], None if self.labels is None else self.labels[start:stop])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions:
+    """What a user can turn when sampling: `truncation` (GAN) and `temperature` (VAE) scale the noise, 1 leaves it."""
+
+    truncation: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named, complete set of settings of a network, and one line about what it is for."""
+
+    settings: Settings
+    about: str
+
+
+class Family(ABC):
+    """How a model is trained and sampled: a method bound to its settings, an image spec and a number of classes.
+
+    Holds no weights and no state; networks are passed in, so the same method serves training, the averaged copy and
+    a loaded model folder.
+    """
+
+    name: ClassVar[str]
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+    render_options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
+        self.network, self.spec, self.classes = network, spec, classes
+        self.training: TrainingConfig
+
+    # -- tables ----------------------------------------------------------------------------------------------------
+    @classmethod
+    @abstractmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
+        """`{network: {preset: Preset}}`; the first network and each network's first preset are the defaults."""
+
+    # -- building --------------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def settings(self) -> Settings:
+        """The complete, checked settings as plain JSON values."""
+
+    @abstractmethod
+    def build(self) -> dict[str, nn.Module]:
+        """Fresh networks by part name, initialised from torch's global generator (seed it first)."""
+
+    @property
+    @abstractmethod
+    def model_parts(self) -> tuple[str, ...]:
+        """Parts that are averaged and written into the model folder."""
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """The stages in order."""
+
+    @property
+    def batch_coupled(self) -> str:
+        """Why the pictures of a batch influence each other (batch normalisation, ...), or "" where they do not."""
+        return ""
+
+    # -- training --------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def losses(
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+    ) -> dict[str, Tensor]:
+        """Terms of `phase` for a batch, each `[N]` or scalar, float32. `loss` is minimised, the others are logged.
+
+        `progress` is the share of the run that is done, 0 to 1, for schedules.
+        """
+
+    def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
+        """Updates buffers that are not trained by gradient (moving averages, codebooks). Default: none."""
+        return None
+
+    # -- sampling --------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
+        """Everything random that `count` pictures need, float32 on the CPU, first axis `count`."""
+
+    @abstractmethod
+    def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
+        """Pictures float `[-1, 1]` `[N, C, H, W]` from noise; pure and differentiable."""
+
+    # -- capabilities, asked for by name in `capabilities` ---------------------------------------------------------
+    def encode(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Latent codes `[N, ...]` of pictures float `[-1, 1]`."""
+        raise NotImplementedError(f"{self.name} has no encode")
+
+    def decode(self, networks: Networks, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Pictures float `[-1, 1]` of latent codes."""
+        raise NotImplementedError(f"{self.name} has no decode")
+
+    def reconstruct(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Pictures through the model and back, float `[-1, 1]`."""
+        return self.decode(networks, self.encode(networks, images, labels), labels)
+
+    def log_likelihood(
+        self, networks: Networks, images: Tensor, labels: Tensor | None, generator: torch.Generator, samples: int = 1
+    ) -> Tensor:
+        """Log likelihood in nats (or a lower bound of it, as the family states) `[N]`."""
+        raise NotImplementedError(f"{self.name} has no log_likelihood")

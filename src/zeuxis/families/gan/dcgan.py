@@ -1,0 +1,116 @@
+"""DCGAN (Radford, Metz, Chintala 2015, arXiv 1511.06434) for any size that is a multiple of 4.
+
+Strided and transposed 4x4 convolutions, LeakyReLU 0.2 in the discriminator, ReLU in the generator, tanh output,
+weights from N(0, 0.02). The paper's batch normalisation is an option per network: a discriminator under a gradient
+penalty must do without, because the penalty is per picture and batch normalisation couples the pictures.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from zeuxis.config import ImageSpec
+from zeuxis.families.gan.pair import LatentConfig, ProjectionHead
+from zeuxis.nn.conv import Conv2d, UpConv2d, base_sides, halvings
+
+
+class DcganConfig(LatentConfig):
+    """`width` is the number of channels beside the picture; it doubles with every halving up to `max_width`."""
+
+    latent: int = Field(default=100, ge=1, le=4096)
+    width: int = Field(default=64, ge=4, le=1024)
+    max_width: int = Field(default=512, ge=4, le=4096)
+    norm_generator: bool = True
+    norm_discriminator: bool = False
+    uniform: bool = False  # noise uniform in [-1, 1], as in the paper
+
+    @property
+    def batch_coupled(self) -> str:
+        return "batch normalisation" if self.norm_generator or self.norm_discriminator else ""
+
+    @property
+    def uniform_latent(self) -> bool:
+        return self.uniform
+
+
+def channels(config: DcganConfig, count: int) -> list[int]:
+    """Channels after each halving, the one beside the picture first."""
+    return [min(config.width * 2**level, config.max_width) for level in range(count)]
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02), batch-normalisation gains N(1, 0.02), biases zero (section 4 of the paper)."""
+    for child in module.modules():
+        if isinstance(child, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(child.weight, 0.0, 0.02)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.BatchNorm2d):
+            nn.init.normal_(child.weight, 1.0, 0.02)
+            nn.init.zeros_(child.bias)
+
+
+class Generator(nn.Module):
+    """Noise `[N, latent]` (and labels `[N]`) -> pictures `[N, C, H, W]` in [-1, 1]."""
+
+    def __init__(self, config: DcganConfig, spec: ImageSpec, classes: int) -> None:
+        super().__init__()
+        levels = max(1, halvings(spec))
+        self.spec, self.base = spec, base_sides(spec, levels)
+        self.embed = nn.Embedding(classes, 64) if classes else None
+        widths = channels(config, levels)[::-1]
+        wrap = (spec.wrap_x, spec.wrap_y)
+        base_size = widths[0] * self.base[0] * self.base[1]
+        self.project = nn.Linear(config.latent + (64 if classes else 0), base_size, bias=not config.norm_generator)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) if config.norm_generator else nn.Identity() for width in widths)
+        self.ups = nn.ModuleList(
+            UpConv2d(width, following, bias=not config.norm_generator, wrap=wrap)
+            for width, following in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.to_picture = UpConv2d(widths[-1], spec.channels, wrap=wrap)
+        initialise(self)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(labels).to(z.dtype)], dim=1)
+        # Channels come last in the projection, so that its output is channels_last in memory without a copy.
+        x = self.project(z).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)  # [N, C, h, w]
+        x = F.relu(self.norms[0](x))
+        for up, norm in zip(self.ups, self.norms[1:], strict=True):
+            x = F.relu(norm(up(x)))
+        x = torch.tanh(self.to_picture(x).float())
+        return x[:, :, : self.spec.height, : self.spec.width]
+
+
+class Discriminator(nn.Module):
+    """Pictures `[N, C, H, W]` (and labels `[N]`) -> logits `[N]`, positive for real."""
+
+    def __init__(self, config: DcganConfig, spec: ImageSpec, classes: int) -> None:
+        super().__init__()
+        levels = max(1, halvings(spec))
+        widths = channels(config, levels)
+        wrap = (spec.wrap_x, spec.wrap_y)
+        self.padding = base_sides(spec, levels)[0] * 2**levels - spec.height, base_sides(spec, levels)[1] * 2**levels - spec.width
+        self.from_picture = Conv2d(spec.channels, widths[0], 4, stride=2, padding=1, wrap=wrap)
+        self.downs = nn.ModuleList(
+            Conv2d(width, following, 4, stride=2, padding=1, bias=not config.norm_discriminator, wrap=wrap)
+            for width, following in zip(widths[:-1], widths[1:], strict=True)
+        )
+        # The paper has no batch normalisation on the layer that sees the picture.
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(width) if config.norm_discriminator else nn.Identity() for width in widths[1:]
+        )
+        base = base_sides(spec, levels)
+        self.head = ProjectionHead(widths[-1] * base[0] * base[1], classes)
+        initialise(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        if any(self.padding):
+            images = F.pad(images, (0, self.padding[1], 0, self.padding[0]))
+        x = F.leaky_relu(self.from_picture(images), 0.2)
+        for down, norm in zip(self.downs, self.norms, strict=True):
+            x = F.leaky_relu(norm(down(x)), 0.2)
+        return self.head(x.permute(0, 2, 3, 1).flatten(1), labels)

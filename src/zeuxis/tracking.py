@@ -1,0 +1,57 @@
+"""Running statistics that stay on the device until they are due, so that no step waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Statistics:
+    """Sums and counts of named device scalars; `read` is the only wait for the device.
+
+    A skipped (non-finite) step is counted and its terms are left out, on the device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.sums: dict[str, Tensor] = {}  # phase -> [2, terms]: sums and counts
+        self.skipped = torch.zeros(2, device=device)  # skipped steps in all, skipped steps in a row
+
+    def add(self, phase: str, terms: Mapping[str, Tensor], skipped: Tensor) -> None:
+        """Adds the terms of one step; `skipped` is a device scalar, 1 where the step was not finite."""
+        values = torch.stack([term.detach().float() for term in terms.values()])
+        good = 1 - skipped
+        row = torch.stack([torch.nan_to_num(values, posinf=0.0, neginf=0.0) * good, good.expand(len(values))])
+        self.names[phase] = tuple(terms)
+        self.sums[phase] = self.sums[phase] + row if phase in self.sums else row
+        self.skipped = torch.stack([self.skipped[0] + skipped, (self.skipped[1] + skipped) * skipped])
+
+    def read(self) -> dict[str, float]:
+        """Means since the last `read` by `phase/term`, and the skipped steps so far; clears the sums."""
+        means: dict[str, float] = {}
+        for phase, row in self.sums.items():
+            sums, counts = row.tolist()
+            for name, value, count in zip(self.names[phase], sums, counts, strict=True):
+                if count:
+                    means[f"{phase}/{name}"] = value / count
+        self.sums.clear()
+        means["skipped steps"] = self.skipped[0].item()
+        return means
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many of the last steps were skipped without a good one between them; waits for the device."""
+        return int(self.skipped[1].item())
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that `add` changes, by name; the terms are in the order of `names`."""
+        return {"skipped": self.skipped, **{f"sums.{phase}": row for phase, row in self.sums.items()}}
+
+    def load_state(self, state: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> None:
+        """Takes over what `state` returned and the names of the terms that went with it."""
+        device = self.skipped.device
+        self.skipped = state["skipped"].to(device)
+        self.names = {phase: tuple(terms) for phase, terms in names.items()}
+        self.sums = {key[len("sums.") :]: row.to(device) for key, row in state.items() if key.startswith("sums.")}
