@@ -81,6 +81,28 @@ class DataOptions(Config):
         return self
 
 
+class TrainOptions(Config):
+    """What `zeuxis train` was asked for; two runs have the same settings when these and the data are equal.
+
+    `budget` in seconds over all sittings, from process start to exit; `kimg` thousands of images to show; with
+    neither, the preset's own length. `batch` None takes the preset's. `settings` are dotted keys over the preset's.
+    """
+
+    model: str = "gan"
+    budget: float | None = Field(default=None, gt=0)
+    kimg: float | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, ge=1, le=65536)
+    micro_batch: int | None = Field(default=None, ge=1, le=65536)
+    conditional: bool = False
+    mirror: bool = False
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    snapshots: int = Field(default=10, ge=1, le=1000)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    data: DataOptions = DataOptions()
+
+
 def parse_resolution(text: str) -> Literal["auto"] | tuple[int, int]:
     """`auto`, `32` or `320x192` (width x height) as (height, width); anything else is a `UserError`."""
     if text == "auto":
@@ -130,6 +152,19 @@ def dotted_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     for key, value in values.items():
         keys += dotted_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
     return keys
+
+
+def parse_duration(text: str, option: str = "--budget") -> float:
+    """`90s`, `10m`, `1.5h` or plain seconds, as seconds."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:
+        raise UserError(option, text, "a time such as 90s, 10m or 1.5h", "try --budget 10m")
+    return seconds
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

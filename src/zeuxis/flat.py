@@ -15,16 +15,16 @@ class FlatParameters:
 
     def __init__(self, network: nn.Module) -> None:
         parameters = list(network.parameters())
-        flat = torch.cat([p.detach().reshape(-1).float() for p in parameters]) if parameters else torch.zeros(0)
+        flat = torch.cat([_line(p.detach()).float() for p in parameters]) if parameters else torch.zeros(0)
         self.values = nn.Parameter(flat)
         self.gradient = torch.zeros_like(flat)
         self.values.grad = self.gradient
         offset = 0
         for parameter in parameters:
             stop = offset + parameter.numel()
-            parameter.data = flat[offset:stop].view(parameter.shape)
+            parameter.data = _shaped(flat[offset:stop], parameter.shape)
             if parameter.requires_grad:
-                parameter.grad = self.gradient[offset:stop].view(parameter.shape)
+                parameter.grad = _shaped(self.gradient[offset:stop], parameter.shape)
             offset = stop
 
     def zero_grad(self) -> None:
@@ -34,3 +34,15 @@ class FlatParameters:
     def norm(self) -> Tensor:
         """Euclidean norm of the gradient, a device scalar."""
         return torch.linalg.vector_norm(self.gradient)
+
+
+def _line(tensor: Tensor) -> Tensor:
+    """A parameter as a vector; a convolution's weight with channels innermost, as its kernels read it."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor).reshape(-1)
+
+
+def _shaped(line: Tensor, shape: torch.Size) -> Tensor:
+    """The view of a vector that `_line` came from."""
+    if len(shape) == 4:
+        return line.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    return line.view(shape)

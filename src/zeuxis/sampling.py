@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from zeuxis.checkpoint import Model
+from zeuxis.config import ImageSpec
 from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
-from zeuxis.images import to_pixels
+from zeuxis.images import grid, picture_of, save_png, sheet_scale, to_pixels
 from zeuxis.randomness import generator_for
 
 
 def parse_seeds(text: str) -> Iterator[int]:
     """`0-63,100` as numbers, lazily: a million seeds need no list."""
-    allowed = "numbers and ranges from 0, such as 0-63,100"
+    for first, last in _seed_ranges(text):
+        yield from range(first, last + 1)
+
+
+def count_seeds(text: str) -> int:
+    """How many seeds `parse_seeds` will give; checks the whole text at once."""
+    return sum(len(range(first, last + 1)) for first, last in _seed_ranges(text))
+
+
+def seeds_array(text: str) -> NDArray[np.int64]:
+    """All seeds as int64 `[N]`."""
+    return np.concatenate([np.arange(first, last + 1, dtype=np.int64) for first, last in _seed_ranges(text)])
+
+
+def _seed_ranges(text: str) -> Iterator[tuple[int, int]]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise UserError("--seeds", text, allowed, "try --seeds 0-63")
-        yield from range(int(first), int(last or first) + 1)
+            raise UserError("--seeds", text, "numbers and ranges from 0, such as 0-63,100", "try --seeds 0-63")
+        yield int(first), int(last or first)
 
 
 class Sampler:
@@ -62,6 +80,12 @@ class Sampler:
         rows = [self.model.family.noise(1, generator_for("sample", seed), "sample") for seed in seeds]
         return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
 
+    def label_array(self, seeds: NDArray[np.int64], label: int | None) -> NDArray[np.int64] | None:
+        """The class index of each seed as int64 `[N]`; None for a model without classes."""
+        if not self.model.classes:
+            return None
+        return np.full(len(seeds), label) if label is not None else draw_labels(seeds.tolist(), self.model.class_counts)
+
     def labels(self, seeds: list[int], label: int | None) -> torch.Tensor | None:
         """Class indices `[N]`: the given one, or drawn by seed; None for a model without classes."""
         if not self.model.classes:
@@ -94,6 +118,56 @@ def class_index(name: str | None, classes: tuple[str, ...]) -> int | None:
     if name.isdecimal() and int(name) < len(classes):
         return int(name)
     raise UserError("--class", name, ", ".join(classes[:30]) + (" ..." if len(classes) > 30 else ""), "see `zeuxis info`")
+
+
+def render_options(model: Model, *, truncation: float | None = None, temperature: float | None = None) -> RenderOptions:
+    """The options that were given, each checked against what the model's family can turn."""
+    given = {"truncation": truncation, "temperature": temperature}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name, value in options.items():
+        turnable = ", ".join(f"--{option}" for option in model.family.render_options)
+        if name not in model.family.render_options:
+            raise UserError(f"--{name}", value, turnable, f"a model of family {model.family.name} has no {name}")
+        if not 0 <= value <= 10:
+            raise UserError(f"--{name}", value, "0 to 10 (1 leaves the noise as it was trained)", f"try --{name} 0.7")
+    return RenderOptions(**options)
+
+
+def write_pngs(
+    chunks: Iterable[NDArray[np.uint8]], seeds: Iterable[int], model: Model, out: Path, *, mark: bool = True,
+    each: bool = True, sheet_most: int = 256,
+) -> list[Path]:  # fmt: skip
+    """One `seed000042.png` per picture (with `each`) and one `grid.png` of the first `sheet_most`; returns what to open."""
+    shown: list[NDArray[np.uint8]] = []
+    stream = iter(seeds)
+    for chunk in chunks:
+        if len(shown) * len(shown[0] if shown else chunk) < sheet_most:
+            shown.append(chunk)
+        for picture, seed in zip(chunk.transpose(0, 2, 3, 1), stream, strict=False) if each else ():
+            save_png(picture_of(picture), out / f"seed{seed:06d}.png", synthetic_mark(model, seed) if mark else None)
+    sheet = np.concatenate(shown)[:sheet_most].transpose(0, 2, 3, 1)
+    scale = sheet_scale(*sheet.shape[1:3])
+    save_png(grid(sheet, scale=scale), out / "grid.png", synthetic_mark(model) if mark else None)
+    return [out, out / "grid.png"] if each else [out / "grid.png"]
+
+
+def write_npz(
+    chunks: Iterable[NDArray[np.uint8]], seeds: NDArray[np.int64], labels: NDArray[np.int64] | None, spec: ImageSpec, path: Path
+) -> None:
+    """`images` uint8 `[N, H, W, C]`, `seeds` and, with classes, `labels`: written chunk by chunk, never whole in memory."""
+    shape = (len(seeds), spec.height, spec.width, spec.channels)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as member:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, header)
+            for chunk in chunks:
+                member.write(np.ascontiguousarray(chunk.transpose(0, 2, 3, 1)).tobytes())
+        for name, values in (("seeds", seeds), ("labels", labels)):
+            if values is not None:
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, values, allow_pickle=False)
+    os.replace(temporary, path)
 
 
 def synthetic_mark(model: Model, seed: int | None = None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zeuxis.ema import Average, decay
 from zeuxis.families.base import Batch, Family, Noise, Phase, TrainingConfig
 from zeuxis.flat import FlatParameters
+from zeuxis.nn import kernels
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -36,8 +37,11 @@ class Stepper:
     A step never waits for the device: whether it was finite stays a device scalar that masks the update.
     """
 
-    def __init__(self, family: Family, networks: dict[str, nn.Module], precision: Precision, micro_batch: int = 0) -> None:
-        self.family, self.networks, self.precision = family, networks, precision
+    def __init__(
+        self, family: Family, networks: dict[str, nn.Module], precision: Precision, kernel_set: kernels.Kernels = "plain",
+        micro_batch: int = 0,
+    ) -> None:  # fmt: skip
+        self.family, self.networks, self.precision, self.kernels = family, networks, precision, kernel_set
         self.micro_batch = micro_batch or family.training.batch
         self.device = next(p.device for network in networks.values() for p in network.parameters())
         self.averages = {part: Average(networks[part]) for part in family.model_parts}
@@ -68,7 +72,8 @@ class Stepper:
             network.requires_grad_(part in phase.parts)
         for part in phase.parts:
             self.flats[part].zero_grad()
-        terms = self._backward(phase, batch, noise, progress)
+        with kernels.using(self.kernels):
+            terms = self._backward(phase, batch, noise, progress)
         norm = torch.stack([self.flats[part].norm() for part in phase.parts]).norm()
         skipped = (~torch.isfinite(norm)).float()
         optimizer = self.optimizers[phase.name]

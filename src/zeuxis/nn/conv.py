@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.errors import UserError
+from zeuxis.nn import kernels
 
 
 def wrap_pad(x: Tensor, amount: int, wrap_x: bool, wrap_y: bool) -> Tensor:
@@ -28,9 +29,10 @@ class Conv2d(nn.Conv2d):
         self.amount, self.wrap = padding, wrap
 
     def forward(self, x: Tensor) -> Tensor:
+        stride = int(self.stride[0])
         if not any(self.wrap):
-            return super().forward(x)
-        return F.conv2d(wrap_pad(x, self.amount, *self.wrap), self.weight, self.bias, self.stride)
+            return kernels.convolve(x, self.weight, self.bias, stride, self.amount)
+        return kernels.convolve(wrap_pad(x, self.amount, *self.wrap), self.weight, self.bias, stride, 0)
 
 
 class UpConv2d(nn.ConvTranspose2d):
@@ -44,9 +46,9 @@ class UpConv2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not any(self.wrap):
-            return super().forward(x, output_size)
+            return kernels.transpose(x, self.weight, self.bias, 2, 1)
         # One ring of input reaches two rings of output: pad, convolve, cut the rings off again.
-        y = F.conv_transpose2d(wrap_pad(x, 1, *self.wrap), self.weight, self.bias, 2, 1)
+        y = kernels.transpose(wrap_pad(x, 1, *self.wrap), self.weight, self.bias, 2, 1)
         return y[:, :, 2:-2, 2:-2]
 
 

@@ -17,6 +17,7 @@ from zeuxis.families.base import (
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
 from zeuxis.families.gan.presets import PRESETS
+from zeuxis.nn.kernels import input_gradients_only
 
 # Each pair: discriminator and generator loss `[N]` of (logits of real `[N]`, logits of generated `[N]`) pictures.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -145,7 +146,8 @@ class GAN(Family):
         if not penalised:
             return {"loss": adversarial, **terms}
         # |grad_x D|^2 summed over each picture: R1 at real x (Mescheder et al. 2018, Eq. 9), R2 at generated x.
-        gradients = torch.autograd.grad(real.sum() + fake.sum(), (real_images, fake_images), create_graph=True)
+        with input_gradients_only():
+            gradients = torch.autograd.grad(real.sum() + fake.sum(), (real_images, fake_images), create_graph=True)
         r1, r2 = (gradient.float().square().sum(dim=(1, 2, 3)) for gradient in gradients)
         gamma = cosine(self.objective.gamma, self.objective.gamma_end, progress)
         return {"loss": adversarial + gamma / 2 * (r1 + r2), **terms, "r1": r1, "r2": r2}

@@ -1,0 +1,53 @@
+"""`zeuxis sample`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GRID_MOST = 256  # more pictures than that are no longer looked at on one sheet
+
+
+class Format(StrEnum):
+    """One PNG per seed (and a sheet), one sheet, or one samples.npz."""
+
+    png = "png"
+    grid = "grid"
+    npz = "npz"
+
+
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model folder, or a run folder.")],
+    seeds: Annotated[str, typer.Option(help="Numbers and ranges: 0-63,100.")] = "0-63",
+    class_name: Annotated[str | None, typer.Option("--class", help="Only this class, by name.")] = None,
+    truncation: Annotated[float | None, typer.Option(help="GAN: below 1 is safer and less varied.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="VAE: below 1 is safer and less varied.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.png,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+    mark: Annotated[bool, typer.Option("--mark/--no-mark", help="Note in each PNG that it is synthetic.")] = True,
+) -> None:
+    """Make pictures: the same seed gives the same picture."""
+    from rich.console import Console
+
+    from zeuxis.checkpoint import load_model
+    from zeuxis.planning import choose_device
+    from zeuxis.sampling import Sampler, class_index, count_seeds, parse_seeds, render_options, seeds_array, write_npz, write_pngs
+
+    total = count_seeds(seeds)
+    loaded = load_model(model)
+    label = class_index(class_name, loaded.classes)
+    options = render_options(loaded, truncation=truncation, temperature=temperature)
+    sampler = Sampler(loaded, choose_device(device))
+    out.mkdir(parents=True, exist_ok=True)
+    chunks = sampler(parse_seeds(seeds), label=label, options=options)
+    if form is Format.npz:
+        written = [out / "samples.npz"]
+        numbers = seeds_array(seeds)
+        write_npz(chunks, numbers, sampler.label_array(numbers, label), loaded.spec, written[0])
+    else:
+        written = write_pngs(chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST)
+    Console().print(f"{total} pictures: {', '.join(str(path) for path in written)}", markup=False, highlight=False)

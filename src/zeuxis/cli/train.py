@@ -1,0 +1,148 @@
+"""`zeuxis train`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from zeuxis.config import TrainOptions
+    from zeuxis.data import Dataset
+    from zeuxis.training import Outcome
+
+
+class Fit(StrEnum):
+    """How pictures of another shape are brought to the resolution."""
+
+    crop = "crop"
+    pad = "pad"
+    stretch = "stretch"
+
+
+class Wrap(StrEnum):
+    """Axes on which the edges continue into each other."""
+
+    x = "x"
+    y = "y"
+    xy = "xy"
+
+
+class Channels(StrEnum):
+    """Grey, RGB or RGBA."""
+
+    auto = "auto"
+    grey = "1"
+    rgb = "3"
+    rgba = "4"
+
+
+class Precision(StrEnum):
+    """Number format of the training arithmetic."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+def train(
+    data: Annotated[str, typer.Argument(help="Folder, zip, .npz, idx file, digits or fashion-mnist.")],
+    model: Annotated[str, typer.Option(help="FAMILY[/NETWORK[/PRESET]], such as gan, vae or dcgan/radford.")] = "gan",
+    budget: Annotated[str | None, typer.Option(help="Time from start to exit: 90s, 10m, 1.5h.")] = None,
+    kimg: Annotated[float | None, typer.Option(help="Length in thousands of images shown.")] = None,
+    resolution: Annotated[str, typer.Option(help="auto, a side, or WIDTHxHEIGHT; multiples of 4.")] = "auto",
+    fit: Annotated[Fit, typer.Option(help="For pictures of another shape.")] = Fit.crop,
+    channels: Annotated[Channels, typer.Option(help="1 grey, 3 RGB, 4 RGBA.")] = Channels.auto,
+    wrap: Annotated[Wrap | None, typer.Option(help="Edges that continue into each other.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step; the preset's when not given.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Images at once; gradients accumulate to a batch.")] = None,
+    conditional: Annotated[bool, typer.Option("--conditional", help="Learn the classes.")] = False,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Flip pictures left to right at random.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto takes the faster by a timing.")] = Precision.auto,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    snapshots: Annotated[int, typer.Option(help="How often samples are drawn and the model is judged.")] = 10,
+    out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, also to a larger --kimg or --budget.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="key=value over the preset's settings.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
+) -> None:
+    """Train a generator on pictures. The same command again goes on where an unfinished run stopped."""
+    from rich.console import Console
+
+    from zeuxis.config import TrainOptions, parse, parse_duration, parse_resolution, parse_settings
+
+    console = Console()
+    values: dict[str, Any] = {
+        "model": model, "kimg": kimg, "budget": None if budget is None else parse_duration(budget), "batch": batch,
+        "micro_batch": micro_batch, "conditional": conditional, "mirror": mirror, "device": device,
+        "precision": precision.value, "seed": seed, "snapshots": snapshots, "settings": parse_settings(setting or []),
+        "data": {"resolution": parse_resolution(resolution), "fit": fit.value, "wrap": wrap.value if wrap else "",
+                 "channels": "auto" if channels is Channels.auto else int(channels.value)},
+    }  # fmt: skip
+    options = parse(TrainOptions, values, "train")
+    if resume is not None:
+        options = resumed(options, resume)
+    dataset = open_data(console, data, options)
+    if dry_run:
+        show_plan(console, options, dataset)
+        return
+    outcome = run(console, options, dataset, out, resume)
+    if outcome.status == "interrupted":
+        raise typer.Exit(130)
+
+
+def open_data(console: Any, data: str, options: TrainOptions) -> Dataset:
+    """Opens the data with a progress line, and says what was skipped."""
+    from zeuxis.data import open_dataset
+
+    with console.status(f"reading {data}") as status:
+        dataset = open_dataset(
+            data, options.data, progress=lambda what, done, total: status.update(f"{what} {done}/{total}")
+        )
+    for line in dataset.report.skipped_lines():
+        console.print(line, markup=False, highlight=False)
+    return dataset
+
+
+def run(console: Any, options: TrainOptions, dataset: Dataset, out: Path, resume: Path | None) -> Outcome:
+    """Trains with the display and the score that chooses the model."""
+    from zeuxis.cli import STARTED
+    from zeuxis.cli.show import RunDisplay
+    from zeuxis.evaluation import selection_score
+    from zeuxis.training import start
+
+    with RunDisplay(console) as display:
+        training = start(options, dataset, out, resume=resume, listen=display, started=STARTED)
+        outcome = training.run(score=selection_score(dataset))
+    console.print(f"run {outcome.folder}, model {outcome.folder / 'model'}", markup=False, highlight=False)
+    return outcome
+
+
+def resumed(options: TrainOptions, resume: Path) -> TrainOptions:
+    """The options that a run was begun with; only a new --kimg or --budget is taken from the command."""
+    import json
+
+    from zeuxis.config import TrainOptions, parse
+    from zeuxis.errors import UserError
+
+    try:
+        asked = json.loads((resume / "config.json").read_text(encoding="utf-8"))["asked"]["options"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError("--resume", str(resume), "a run folder with config.json", f"it cannot be read: {error}") from None
+    longer = {key: getattr(options, key) for key in ("kimg", "budget") if getattr(options, key) is not None}
+    if longer:
+        asked |= {"kimg": None, "budget": None, **longer}
+    return parse(TrainOptions, asked, "--resume")
+
+
+def show_plan(console: Any, options: TrainOptions, dataset: Dataset) -> None:
+    """Prints everything that would be decided, as JSON."""
+    import json
+
+    from zeuxis.planning import resolve
+
+    resolved = {"asked": options.to_json(), "resolved": resolve(options, dataset)}
+    console.print(json.dumps(resolved, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True)

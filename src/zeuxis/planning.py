@@ -1,0 +1,176 @@
+"""Data, hardware and budget to device, precision and length of a run; what is decided here is recorded, never redone."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from zeuxis import __version__
+from zeuxis.config import TrainOptions
+from zeuxis.data import Dataset
+from zeuxis.errors import UserError
+from zeuxis.families import make_family, resolve_name
+from zeuxis.families.base import Batch, Family
+from zeuxis.nn.kernels import Kernels
+from zeuxis.randomness import generator_for
+from zeuxis.steps import Precision, Stepper
+
+TIMING_SECONDS = 0.3  # how long each candidate is timed after its warm-up steps
+
+
+@dataclass
+class Plan:
+    """How long a stage is, in images, and how far it has come: the argument of every schedule.
+
+    Progress goes from 0 to 1 linearly in images. `replan` bends the line where a budget finds the machine faster or
+    slower than thought: progress never jumps, and still ends at exactly 1. All of it is part of the resume state.
+    """
+
+    total_images: int
+    anchor_images: int = 0
+    anchor_progress: float = 0.0
+
+    def progress(self, images_seen: int) -> float:
+        """Share of the stage that is done after `images_seen` of its images, 0 to 1."""
+        left = self.total_images - self.anchor_images
+        if left <= 0 or images_seen >= self.total_images:
+            return 1.0
+        return self.anchor_progress + (images_seen - self.anchor_images) / left * (1 - self.anchor_progress)
+
+    def replan(self, images_seen: int, total_images: int) -> None:
+        """From here on the stage is `total_images` long in all."""
+        self.anchor_progress, self.anchor_images = self.progress(images_seen), images_seen
+        self.total_images = max(total_images, images_seen)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the resume state."""
+        return asdict(self)
+
+
+def choose_device(asked: str) -> torch.device:
+    """`auto` is the accelerator where there is one, else the CPU; an absent device is a `UserError`."""
+    if asked == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return torch.device("cpu") if accelerator is None else torch.device(accelerator.type)
+    try:
+        device = torch.device(asked)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError("--device", asked, "auto, cpu, or an accelerator that is here", f"try --device cpu ({reason})") from None
+    return device
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How steps are computed: number format and kernels. Results differ by rounding only."""
+
+    precision: Precision
+    kernels: Kernels
+
+    def __str__(self) -> str:
+        return f"{self.precision}/{self.kernels}"
+
+
+def measure(family: Family, device: torch.device, arithmetic: Arithmetic, limit: float = float("inf")) -> float:
+    """Images per second of whole steps (all phases) on made-up pictures with throw-away networks.
+
+    Gives up after the warm-up step where that alone took more than `limit` seconds, and judges by it.
+    """
+    # The networks that are trained start from their own seed; timing must not move torch's global generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = {part: network.to(device) for part, network in family.build().items()}
+    stepper = Stepper(family, networks, arithmetic.precision, arithmetic.kernels)
+    size = family.training.batch
+    generator = generator_for("timing")
+    images = (torch.rand(size, *family.spec.shape, generator=generator) * 2 - 1).to(device)
+    labels = torch.zeros(size, dtype=torch.long, device=device) if family.classes else None
+
+    def step() -> None:
+        for phase in family.stages()[0].phases:
+            noise = {key: value.to(device) for key, value in family.noise(size, generator, "train").items()}
+            stepper.step(phase, Batch(images, labels), noise, progress=0.0, average=0.9)
+        _wait(device)
+
+    started = time.perf_counter()
+    step()
+    first = time.perf_counter() - started
+    if first > limit:
+        return size / first
+    step()
+    started, count = time.perf_counter(), 0
+    while count < 2 or time.perf_counter() - started < TIMING_SECONDS:
+        step()
+        count += 1
+    return size * count / (time.perf_counter() - started)
+
+
+def choose_arithmetic(asked: str, family: Family, device: torch.device) -> tuple[Arithmetic, dict[str, float]]:
+    """The fastest by a short timing, and the images per second of each that was timed.
+
+    bfloat16 without support in the processor can be 90 times slower (pytorch#118499), so it is given up after one step
+    that takes ten times a float32 step. Kernels are timed in the faster precision, on a CPU alone.
+    """
+    precisions: list[Precision] = ["float32", "bfloat16"]
+    rates: dict[Arithmetic, float] = {}
+    for precision in precisions if asked == "auto" else [each for each in precisions if each == asked]:
+        slowest = min((10 * family.training.batch / rate for rate in rates.values()), default=float("inf"))
+        plain = Arithmetic(precision, "plain")
+        rates[plain] = measure(family, device, plain, slowest)
+    best = _fastest(rates)
+    if device.type == "cpu":
+        patches = Arithmetic(best.precision, "patches")
+        rates[patches] = measure(family, device, patches)
+    return _fastest(rates), {str(arithmetic): rate for arithmetic, rate in rates.items()}
+
+
+def _fastest(rates: dict[Arithmetic, float]) -> Arithmetic:
+    """Within 5% the earlier one wins: less rounding, plainer operators."""
+    best = next(iter(rates))
+    for arithmetic, rate in rates.items():
+        if rate > 1.05 * rates[best]:
+            best = arithmetic
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def bind(options: TrainOptions, dataset: Dataset) -> tuple[str, Family]:
+    """The full model name and the family bound to the data, with everything that was asked put over the preset."""
+    name = resolve_name(options.model)
+    if options.conditional and not dataset.classes:
+        raise UserError("--conditional", dataset.name, "data with classes", "put each class into a sub-folder of its own")
+    settings = dict(options.settings)
+    if options.batch is not None:
+        settings["training.batch"] = options.batch
+    return name, make_family(name, dataset.spec, len(dataset.classes) if options.conditional else 0, settings)
+
+
+def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
+    """What is decided once, by what was asked, the data and a timing on this machine, as plain values for the record."""
+    name, family = bind(options, dataset)
+    device = choose_device(options.device)
+    arithmetic, rates = choose_arithmetic(options.precision, family, device)
+    if options.kimg is not None:
+        total = options.kimg * 1000
+    elif options.budget is not None:
+        total = rates[str(arithmetic)] * options.budget * 0.9  # bent to the clock as the run goes
+    else:
+        total = family.training.kimg * 1000
+    return {
+        "model": name, "settings": family.settings, "spec": family.spec.to_json(),
+        "classes": list(dataset.classes) if family.classes else [], "device": device.type,
+        "precision": arithmetic.precision, "kernels": arithmetic.kernels,
+        "images_per_second": {key: round(value, 1) for key, value in rates.items()},
+        "total_images": max(1, round(total)), "train_pictures": len(dataset.train),
+        "data": dataset.name, "fingerprint": dataset.fingerprint, "threads": torch.get_num_threads(),
+        "versions": {"zeuxis": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip

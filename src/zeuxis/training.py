@@ -1,0 +1,380 @@
+"""THE loop: takes a family, a data set and callbacks; never subclassed. `start` opens a run, `Training.run` trains it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zeuxis import augment
+from zeuxis.checkpoint import Model, StateStore
+from zeuxis.config import TrainOptions
+from zeuxis.data import Dataset, Order
+from zeuxis.errors import RunFault, StateError, UserError
+from zeuxis.families.base import Batch, Family, Stage
+from zeuxis.images import save_png, to_float
+from zeuxis.planning import Plan, bind, choose_device, resolve
+from zeuxis.randomness import generator_for, seed_of
+from zeuxis.runs import RunFolder
+from zeuxis.sampling import Sampler, synthetic_mark
+from zeuxis.snapshot import real_sheet, sample_sheet, write_model
+from zeuxis.steps import Stepper, average_factor
+from zeuxis.tracking import Statistics
+
+SKIPS_IN_A_ROW = 10  # that many non-finite steps without a good one between them end the run
+STATUS_ROWS = 200  # rows of stats.jsonl over a stage
+REPLAN_SHARE = 0.02  # of the budget between two looks at the clock
+STATE_SECONDS = 60.0
+EXIT_SECONDS = 0.3  # what the process needs after its last file
+
+# (pictures uint8 [n, C, H, W] of the averaged networks from fixed seeds) -> (metric, value); lower is better.
+Score = Callable[[Iterator[NDArray[np.uint8]]], tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to show: a line of the log, or where the run is."""
+
+    kind: Literal["log", "progress"]
+    text: str = ""
+    images_seen: int = 0
+    total_images: int = 0
+    images_per_second: float = 0.0
+    seconds_left: float = math.nan
+    terms: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended: `finished`, or `interrupted` with everything saved."""
+
+    status: Literal["finished", "interrupted"]
+    folder: Path
+    images_seen: int
+    best: tuple[str, float] | None
+
+
+class Feed:
+    """Pictures of the training split in a resumable order, as batches on the device."""
+
+    def __init__(self, dataset: Dataset, conditional: bool, options: TrainOptions, device: torch.device) -> None:
+        self.split, self.conditional, self.device = dataset.train, conditional, device
+        self.mirror, self.seed = options.mirror, options.seed
+        everything = np.arange(len(self.split))
+        # A class-conditional model learns from the pictures that have a class.
+        self.positions = everything[self.split.labels >= 0] if conditional else everything
+        self.order = Order(len(self.positions), seed_of(self.seed, "order"))
+
+    def batch(self, images_seen: int, count: int) -> Batch:
+        """The `count` pictures that follow after `images_seen`."""
+        positions = self.positions[self.order.at(images_seen, count)]
+        images = to_float(torch.from_numpy(self.split.take(positions)).to(self.device))
+        images = images.contiguous(memory_format=torch.channels_last)
+        if self.mirror:
+            images = augment.mirror(images, generator_for(self.seed, "mirror", images_seen))
+        labels = torch.from_numpy(self.split.labels[positions]).to(self.device) if self.conditional else None
+        return Batch(images, labels)
+
+
+def start(
+    options: TrainOptions, dataset: Dataset, out: Path, *, resume: Path | None = None,
+    listen: Callable[[Event], None] | None = None, started: float | None = None,
+) -> Training:  # fmt: skip
+    """Opens `resume`, or the unfinished run of the same settings and data in `out`, else begins a new run.
+
+    `started` is the `time.monotonic()` of the process's start, from which a budget counts.
+    """
+    _, family = bind(options, dataset)
+    asked = {"options": options.to_json(), "data": dataset.key}
+    run = RunFolder.open(resume) if resume else RunFolder.find_unfinished(out, asked)
+    if run is None:
+        config = {"asked": asked, "resolved": resolve(options, dataset)}
+        run = RunFolder.create(out, f"{family.name}-{dataset.name}", config)
+    try:
+        if run.config["asked"]["data"] != dataset.key:
+            raise UserError("--resume", str(run.path), "a run of the same data", "the data have changed: begin a new run")
+        return Training(options, dataset, family, run, listen, started)
+    except BaseException:
+        run.close()
+        raise
+
+
+class Training:
+    """One run in this process: everything the loop changes, and the loop."""
+
+    def __init__(
+        self, options: TrainOptions, dataset: Dataset, family: Family, run: RunFolder,
+        listen: Callable[[Event], None] | None = None, started: float | None = None,
+    ) -> None:  # fmt: skip
+        self.options, self.dataset, self.family, self.folder = options, dataset, family, run
+        self.listen = listen or (lambda event: None)
+        run.listen = lambda line: self.listen(Event("log", line))
+        self.resolved: dict[str, Any] = run.config["resolved"]
+        self.device = choose_device(self.resolved["device"])
+        self.feed = Feed(dataset, bool(family.classes), options, self.device)
+        self.states = StateStore(run.path / "state")
+        self.stages = family.stages()
+        torch.manual_seed(seed_of(options.seed, "initial weights"))
+        networks = {part: network.to(self.device) for part, network in family.build().items()}
+        arithmetic = self.resolved["precision"], self.resolved["kernels"]
+        self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0)
+        self.statistics = Statistics(self.device)
+        self.started, self.elapsed_before = time.monotonic() if started is None else started, 0.0
+        # Counters, all of them in the resume state.
+        self.images_seen = self.stage = self.stage_start = 0
+        self.rows = self.snapshots = self.rollbacks = 0
+        self.snapshot_seconds = 0.0
+        self.best: tuple[str, float] | None = None
+        self.plan = self._plan_of(self.resolved["total_images"])
+        self.terms: dict[str, float] = {}
+        self._restore()
+
+    # -- time and length -------------------------------------------------------------------------------------------
+    @property
+    def elapsed(self) -> float:
+        """Seconds of all sittings together, each from its process's start."""
+        return self.elapsed_before + time.monotonic() - self.started
+
+    @property
+    def in_stage(self) -> int:
+        """Images seen in the present stage."""
+        return self.images_seen - self.stage_start
+
+    def _plan_of(self, total_images: int) -> Plan:
+        batch = self.family.training.batch
+        return Plan(max(1, math.ceil(total_images * self.stages[self.stage].share / batch)) * batch)
+
+    def _seconds_to_train(self) -> float:
+        """What the budget leaves for steps of this stage, after what is still to be written; infinite without one."""
+        if self.options.budget is None:
+            return math.inf
+        share = sum(stage.share for stage in self.stages[: self.stage + 1])
+        snapshots = (self.options.snapshots - self.snapshots) * self.snapshot_seconds
+        return self.options.budget * share - self.elapsed - snapshots - EXIT_SECONDS
+
+    def _replan(self, images_per_second: float) -> None:
+        """Bends the plan to what this machine does, so that schedules end when the budget does."""
+        left = self._seconds_to_train()
+        if left > 0 and math.isfinite(left):
+            batch = self.family.training.batch
+            self.plan.replan(self.in_stage, self.in_stage + math.ceil(images_per_second * left / batch) * batch)
+
+    # -- state -----------------------------------------------------------------------------------------------------
+    def save(self, best: bool = False) -> None:
+        """Writes a resume state; a full disk ends the run with the older states intact."""
+        tensors = self.stepper.state()
+        tensors |= {f"statistics.{key}": value for key, value in self.statistics.state().items()}
+        values = {key: getattr(self, key) for key in (*COUNTERS, "elapsed", "terms")}
+        values |= {"plan": self.plan.to_json(), "names": self.statistics.names}
+        with self._disk("resume state"):
+            self.states.save(self.images_seen, tensors, values, best)
+
+    def _restore(self) -> None:
+        """Goes on from the newest whole state, from nothing where there is none; a finished run is extended."""
+        found, notes = self.states.load_latest()
+        for note in notes:
+            self.folder.log(note)
+        if found is not None:
+            tensors, values = found
+            try:
+                self.stepper.load_state(tensors)
+                sums = {key.removeprefix("statistics."): value for key, value in tensors.items() if key.startswith("statistics.")}
+                self.statistics.load_state(sums, values["names"])
+                for key in COUNTERS:
+                    setattr(self, key, values[key])
+                self.plan, self.elapsed_before, self.terms = Plan(**values["plan"]), values["elapsed"], values["terms"]
+                self.best = tuple(values["best"]) if values["best"] else None
+            except (KeyError, TypeError, RuntimeError) as error:
+                raise StateError(f"{self.states.folder} does not fit the config of this run: {error}") from None
+            self.folder.log(f"resumed at {self.images_seen} images")
+            if self.folder.finished:
+                self._extend()
+        elif notes:
+            self.folder.log("no state is whole: starting again at 0 images")
+        self.folder.rewind(self.images_seen)
+
+    def _extend(self) -> None:
+        """A finished run goes on in its last stage, towards a larger --kimg or --budget."""
+        if self.options.kimg is not None:
+            plan = self._plan_of(round(self.options.kimg * 1000))
+        elif self.options.budget is not None:
+            # What was spent of the new budget is the share of its schedules that is done.
+            plan = self._plan_of(round(self.images_seen * max(1.0, self.options.budget / self.elapsed_before)))
+        else:
+            plan = self.plan
+        if plan.total_images <= self.in_stage:
+            raise UserError("--resume", str(self.folder.path), "a larger --kimg or --budget: this run is finished",
+                            "or train anew without --resume")  # fmt: skip
+        self.plan = plan
+        self.snapshots = math.floor(plan.progress(self.in_stage) * self.options.snapshots)
+        self.rows = math.floor(plan.progress(self.in_stage) * STATUS_ROWS)
+        self.folder.reopen()
+
+    @contextlib.contextmanager
+    def _disk(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise RunFault(f"could not write the {what} at {self.images_seen} images ({reason}); older states are intact: "
+                           "make room, then run the same command again") from None  # fmt: skip
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+    def run(self, score: Score | None = None, stop: Callable[[int], bool] | None = None) -> Outcome:
+        """Trains to the end of the plan, or until a signal or `stop(images_seen)` says to save and leave."""
+        with contextlib.closing(self.folder), _signals() as signalled:
+            self._begin()
+            while True:
+                if not self._run_stage(score, lambda: signalled.is_set() or (stop is not None and stop(self.images_seen))):
+                    self.save()
+                    self.folder.log(f"interrupted at {self.images_seen} images, state saved; the same command goes on")
+                    return Outcome("interrupted", self.folder.path, self.images_seen, self.best)
+                if self.stage == len(self.stages) - 1:
+                    break
+                self.stage, self.stage_start, self.snapshots, self.rows = self.stage + 1, self.images_seen, 0, 0
+                self.plan = self._plan_of(self.resolved["total_images"])
+            self.save()
+            self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.best})
+            self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s")
+            return Outcome("finished", self.folder.path, self.images_seen, self.best)
+
+    def _begin(self) -> None:
+        if self.images_seen:
+            return
+        rates = self.resolved["images_per_second"]
+        timed = ", ".join(f"{name} {rate:.0f} images/s" for name, rate in rates.items())
+        self.folder.log(f"{self.resolved['model']} on {self.resolved['data']}: {len(self.feed.positions)} pictures "
+                        f"{self.family.spec}, {self.resolved['device']}")  # fmt: skip
+        self.folder.log(f"{self.resolved['precision']} arithmetic, {self.resolved['kernels']} kernels (timed: {timed})")
+        with self._disk("sheet of real pictures"):
+            save_png(real_sheet(self.dataset, bool(self.family.classes)), self.folder.path / "reals.png")
+
+    def _run_stage(self, score: Score | None, leave: Callable[[], bool]) -> bool:
+        """Steps until the plan of the present stage is fulfilled; False where it was left before."""
+        family, stepper, size = self.family, self.stepper, self.family.training.batch
+        stepping, images_before = 0.0, self.images_seen  # of this sitting
+        last_state = last_plan = last_shown = self.elapsed
+        while (progress := self.plan.progress(self.in_stage)) < 1.0 and self._seconds_to_train() > 0:
+            if leave():
+                return False
+            began = time.monotonic()
+            batch = self.feed.batch(self.images_seen, size)
+            average = average_factor(family.training, self.in_stage, self.plan.total_images)
+            for phase in self.stages[self.stage].phases:
+                generator = generator_for(self.options.seed, self.rollbacks, phase.name, self.images_seen)
+                noise = {key: value.to(self.device) for key, value in family.noise(size, generator, "train").items()}
+                terms, skipped = stepper.step(phase, batch, noise, progress=progress, average=average)
+                self.statistics.add(phase.name, terms, skipped)
+            self.images_seen += size
+            progress = self.plan.progress(self.in_stage)
+            if math.floor(progress * STATUS_ROWS) > self.rows:
+                self._status(progress)
+            stepping += time.monotonic() - began
+            rate, now = (self.images_seen - images_before) / stepping, self.elapsed
+            if self.options.budget and now - last_plan > REPLAN_SHARE * self.options.budget:
+                self._replan(rate)
+                last_plan = now
+            if math.floor(progress * self.options.snapshots) > self.snapshots:
+                self._snapshot(score)
+            if now - last_shown > 0.25:
+                self._show(rate)
+                last_shown = now
+            if self.elapsed - last_state > min(STATE_SECONDS, 0.05 * (now + self._seconds_left(rate))):
+                self.save()
+                last_state = self.elapsed
+        if self.snapshots < self.options.snapshots:  # the clock ended the stage before its last snapshot was due
+            self.snapshots = self.options.snapshots - 1
+            self._snapshot(score)
+        return True
+
+    def _seconds_left(self, rate: float) -> float:
+        steps = (self.plan.total_images - self.in_stage) / max(rate, 1e-9)
+        return steps + (self.options.snapshots - self.snapshots) * self.snapshot_seconds
+
+    def _show(self, rate: float) -> None:
+        self.listen(Event("progress", images_seen=self.images_seen, total_images=self.stage_start + self.plan.total_images,
+                          images_per_second=rate, seconds_left=self._seconds_left(rate), terms=self.terms))  # fmt: skip
+
+    def _status(self, progress: float) -> None:
+        """Reads the statistics of the device, writes a row, and stops a run whose steps are no longer finite."""
+        self.rows = math.floor(progress * STATUS_ROWS)
+        self.terms = self.statistics.read()
+        with self._disk("statistics"):
+            self.folder.row("stats.jsonl", {"images_seen": self.images_seen, "progress": progress,
+                                            "seconds": round(self.elapsed, 3), **self.terms})  # fmt: skip
+        in_a_row = self.statistics.skipped_in_a_row
+        if in_a_row >= SKIPS_IN_A_ROW:
+            message = (f"the last {in_a_row} steps were not finite and were skipped; stopped at {self.images_seen} images: "
+                       "try a smaller training.learning_rate by --set, or --precision float32")  # fmt: skip
+            self.folder.log(message)
+            raise RunFault(message)
+
+    def _snapshot(self, score: Score | None) -> None:
+        """Samples from fixed seeds, the score that chooses the model, and the model folder where it is the best so far."""
+        began = time.monotonic()
+        self.snapshots += 1
+        model = self.model
+        sampler = Sampler(model, self.device)
+        with self._disk("snapshot"):
+            sheet = sample_sheet(sampler)
+            save_png(sheet, self.folder.path / f"samples-{self.images_seen // 1000:06d}kimg.png", synthetic_mark(model))
+            name, value = score(sampler(range(10**9))) if score else ("images seen", -float(self.images_seen))
+            if score:
+                self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": name, "value": value,
+                                                  "seconds": round(self.elapsed, 3)})  # fmt: skip
+            better = self.best is None or not math.isfinite(self.best[1]) or value < self.best[1]
+            if better:
+                self.best = (name, value)
+                model.about["chosen_by"] = f"{name} {value:.5g}" if score else "last snapshot"
+                write_model(model, sheet, self.folder.path / "model")
+        self.snapshot_seconds = time.monotonic() - began
+        if better:
+            self.save(best=True)
+        chosen = ", the best so far" if better and score else ""
+        self.folder.log(f"snapshot at {self.images_seen} images" + (f": {name} {value:.5g}{chosen}" if score else ""))
+
+    @property
+    def model(self) -> Model:
+        """The averaged networks as they are now."""
+        classes = self.dataset.classes if self.family.classes else ()
+        counts = tuple(int((self.dataset.train.labels == label).sum()) for label in range(len(classes)))
+        about = {"data": self.dataset.name, "fingerprint": self.dataset.fingerprint, "images_seen": self.images_seen,
+                 "train_pictures": len(self.feed.positions)}  # fmt: skip
+        return Model(self.family, self.stepper.averaged, self.resolved["model"], classes, counts, "", about)
+
+
+COUNTERS = ("images_seen", "stage", "stage_start", "rows", "snapshots", "rollbacks", "snapshot_seconds", "best")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event instead of ending the process; a second one ends it at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+
+    def note(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for kind in kinds:
+        signal.signal(kind, note)
+    try:
+        yield event
+    finally:
+        for kind in kinds:
+            signal.signal(kind, before[kind])
