@@ -1,0 +1,34 @@
+"""Writes the golden model folders of the present format; run once per new format, never over an old one.
+
+    python tests/golden/make_models.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zeuxis.checkpoint import MODEL_FORMAT, Model, save_model
+from zeuxis.config import ImageSpec
+from zeuxis.families import make_family
+from zeuxis.sampling import Sampler
+
+
+def main() -> None:
+    for name, classes in (("gan/dcgan/tiny", ("cat", "dog")), ("gan/mlp/tiny", ()), ("vae/conv/tiny", ()), ("vae/mlp/tiny", ("cat", "dog"))):
+        folder = Path(__file__).parent / "models" / f"format{MODEL_FORMAT}-{name.replace('/', '-')}"
+        if folder.exists():
+            continue
+        family = make_family(name, ImageSpec(height=8, width=8, channels=1), len(classes))
+        torch.manual_seed(0)
+        networks = {part: net.eval() for part, net in family.build().items() if part in family.model_parts}
+        model = Model(family, networks, name, classes, (3, 1)[: len(classes)], "", {"images_seen": 0})
+        save_model(model, folder)
+        (pictures,) = Sampler(model)(range(8))
+        np.save(folder / "pictures.npy", pictures)
+
+
+if __name__ == "__main__":
+    main()
