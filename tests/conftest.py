@@ -53,7 +53,7 @@ def begin(tmp_path: Path, digits: Dataset) -> Callable[..., Training]:
 
     def make(out: str = "runs", dataset: Dataset | None = None, resume: Path | None = None,
              log: list[str] | None = None, **options: object) -> Training:  # fmt: skip
-        values = {"model": "gan/mlp/tiny", "kimg": 0.4, "precision": "float32", "snapshots": 2, **options}
+        values = {"model": "gan/mlp/tiny", "kimg": 0.4, "precision": "float32", "kernels": "plain", "snapshots": 2, **options}
 
         def listen(event: Event) -> None:
             if log is not None and event.kind == "log":

@@ -110,22 +110,27 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, limit:
     return size * count / (time.perf_counter() - started)
 
 
-def choose_arithmetic(asked: str, family: Family, device: torch.device) -> tuple[Arithmetic, dict[str, float]]:
-    """The fastest by a short timing, and the images per second of each that was timed.
+def choose_arithmetic(
+    precision: str, kernel_set: str, family: Family, device: torch.device
+) -> tuple[Arithmetic, dict[str, float]]:
+    """The fastest of what is allowed by a short timing, and the images per second of each that was timed.
 
     bfloat16 without support in the processor can be 90 times slower (pytorch#118499), so it is given up after one step
-    that takes ten times a float32 step. Kernels are timed in the faster precision, on a CPU alone.
+    that takes ten times a float32 step. Kernels are timed in the faster precision; `patches` is for CPUs.
     """
     precisions: list[Precision] = ["float32", "bfloat16"]
+    sets: list[Kernels] = ["plain", "patches"] if device.type == "cpu" or kernel_set == "patches" else ["plain"]
+    precisions = precisions if precision == "auto" else [each for each in precisions if each == precision]
+    sets = sets if kernel_set == "auto" else [each for each in sets if each == kernel_set]
     rates: dict[Arithmetic, float] = {}
-    for precision in precisions if asked == "auto" else [each for each in precisions if each == asked]:
+    for allowed in precisions:
         slowest = min((10 * family.training.batch / rate for rate in rates.values()), default=float("inf"))
-        plain = Arithmetic(precision, "plain")
-        rates[plain] = measure(family, device, plain, slowest)
+        first = Arithmetic(allowed, sets[0])
+        rates[first] = measure(family, device, first, slowest)
     best = _fastest(rates)
-    if device.type == "cpu":
-        patches = Arithmetic(best.precision, "patches")
-        rates[patches] = measure(family, device, patches)
+    for other in sets[1:]:
+        second = Arithmetic(best.precision, other)
+        rates[second] = measure(family, device, second)
     return _fastest(rates), {str(arithmetic): rate for arithmetic, rate in rates.items()}
 
 
@@ -158,7 +163,7 @@ def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
     """What is decided once, by what was asked, the data and a timing on this machine, as plain values for the record."""
     name, family = bind(options, dataset)
     device = choose_device(options.device)
-    arithmetic, rates = choose_arithmetic(options.precision, family, device)
+    arithmetic, rates = choose_arithmetic(options.precision, options.kernels, family, device)
     if options.kimg is not None:
         total = options.kimg * 1000
     elif options.budget is not None:

@@ -202,7 +202,8 @@ class Training:
                 self._extend()
         elif notes:
             self.folder.log("no state is whole: starting again at 0 images")
-        self.folder.rewind(self.images_seen)
+        with self._disk("statistics"):
+            self.folder.rewind(self.images_seen)
 
     def _extend(self) -> None:
         """A finished run goes on in its last stage, towards a larger --kimg or --budget."""
@@ -245,7 +246,8 @@ class Training:
                 self.stage, self.stage_start, self.snapshots, self.rows = self.stage + 1, self.images_seen, 0, 0
                 self.plan = self._plan_of(self.resolved["total_images"])
             self.save()
-            self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.best})
+            with self._disk("mark of the end"):
+                self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.best})
             self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s")
             return Outcome("finished", self.folder.path, self.images_seen, self.best)
 

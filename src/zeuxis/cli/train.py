@@ -47,6 +47,14 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class Kernels(StrEnum):
+    """How convolutions are computed."""
+
+    auto = "auto"
+    plain = "plain"
+    patches = "patches"
+
+
 def train(
     data: Annotated[str, typer.Argument(help="Folder, zip, .npz, idx file, digits or fashion-mnist.")],
     model: Annotated[str, typer.Option(help="FAMILY[/NETWORK[/PRESET]], such as gan, vae or dcgan/radford.")] = "gan",
@@ -62,6 +70,7 @@ def train(
     mirror: Annotated[bool, typer.Option("--mirror", help="Flip pictures left to right at random.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
     precision: Annotated[Precision, typer.Option(help="auto takes the faster by a timing.")] = Precision.auto,
+    kernels: Annotated[Kernels, typer.Option(help="auto takes the faster by a timing.")] = Kernels.auto,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     snapshots: Annotated[int, typer.Option(help="How often samples are drawn and the model is judged.")] = 10,
     out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
@@ -78,7 +87,7 @@ def train(
     values: dict[str, Any] = {
         "model": model, "kimg": kimg, "budget": None if budget is None else parse_duration(budget), "batch": batch,
         "micro_batch": micro_batch, "conditional": conditional, "mirror": mirror, "device": device,
-        "precision": precision.value, "seed": seed, "snapshots": snapshots, "settings": parse_settings(setting or []),
+        "precision": precision.value, "kernels": kernels.value, "seed": seed, "snapshots": snapshots, "settings": parse_settings(setting or []),
         "data": {"resolution": parse_resolution(resolution), "fit": fit.value, "wrap": wrap.value if wrap else "",
                  "channels": "auto" if channels is Channels.auto else int(channels.value)},
     }  # fmt: skip

@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
             nn.BatchNorm2d(width) if config.norm_discriminator else nn.Identity() for width in widths[1:]
         )
         base = base_sides(spec, levels)
-        self.head = ProjectionHead(widths[-1] * base[0] * base[1], classes)
+        self.head = ProjectionHead(widths[-1] * base[0] * base[1], classes, bias=False)
         initialise(self)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:

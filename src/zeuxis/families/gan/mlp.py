@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: MlpConfig, spec: ImageSpec, classes: int) -> None:
         super().__init__()
         self.hidden = hidden_layers(spec.size, config)
-        self.head = ProjectionHead(config.hidden, classes)
+        self.head = ProjectionHead(config.hidden, classes, bias=True)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         x = images.flatten(1)

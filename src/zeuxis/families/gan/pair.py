@@ -45,9 +45,10 @@ class ProjectionHead(nn.Module):
     """Features `[N, F]` -> logits `[N]`; with classes the projection discriminator (Miyato & Koyama 2018, Eq. 3):
     psi(f) + <embed(y), V f> / sqrt(dim), kept in float32 because the loss looks at differences of logits."""
 
-    def __init__(self, features: int, classes: int, dim: int = 64) -> None:
+    def __init__(self, features: int, classes: int, *, bias: bool, dim: int = 64) -> None:
         super().__init__()
-        self.linear = nn.Linear(features, 1 + (dim if classes else 0))
+        # A relativistic loss sees differences of logits of one class, in which a bias cancels.
+        self.linear = nn.Linear(features, 1 + (dim if classes else 0), bias=bias)
         self.embed = nn.Embedding(classes, dim) if classes else None
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:

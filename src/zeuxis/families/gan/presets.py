@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="seconds: for tests and for trying things",
             settings={
                 "network": {"latent": 8, "hidden": 16, "layers": 1},
-                "objective": {"loss": "relativistic", "gamma": 0.1, "gamma_end": 0.1},
+                "objective": {"loss": "non-saturating", "gamma": 0.1, "gamma_end": 0.1},
                 "training": {"batch": 8, "learning_rate": 1e-3, "beta1": 0.5, "beta2": 0.99, "kimg": 1},
             },
         ),
