@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
+
+if TYPE_CHECKING:
+    import torch  # imported where it is used: the processes that decode files do without it
 
 Pixels = NDArray[np.uint8]
 MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def to_float(pixels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """uint8 `[N, C, H, W]` with straight alpha -> float `[-1, 1]` with premultiplied alpha, same shape."""
-    values = pixels.to(dtype)
+def to_float(pixels: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """uint8 `[N, C, H, W]` with straight alpha -> float (32 bits unless `dtype`) `[-1, 1]`, premultiplied, same shape."""
+    import torch
+
+    values = pixels.to(dtype or torch.float32)
     if pixels.shape[1] == 4:
         alpha = values[:, 3:] / 255
         values = torch.cat([values[:, :3] * alpha, values[:, 3:]], dim=1)
@@ -30,6 +34,8 @@ def to_float(pixels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.
 
 def to_pixels(values: torch.Tensor) -> torch.Tensor:
     """Float `[-1, 1]` `[N, C, H, W]` with premultiplied alpha -> uint8 with straight alpha, rounded to nearest."""
+    import torch
+
     unit = values.detach().float().clamp(-1, 1).add(1).div(2)  # [N, C, H, W] in [0, 1]
     if values.shape[1] == 4:
         alpha = unit[:, 3:]

@@ -1,0 +1,214 @@
+"""The face of this package: open any form of DATA, look at it, and take its pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zeuxis.config import DataOptions, ImageSpec, fingerprint
+from zeuxis.data.archive import ZipSource
+from zeuxis.data.arrays import WANTED, ArrayFileSource, ArraySource
+from zeuxis.data.build import prepare
+from zeuxis.data.builtin import BUILTIN, DigitsSource, FashionSource
+from zeuxis.data.cache import Cache, Store, cache_root
+from zeuxis.data.folder import FolderSource
+from zeuxis.data.idx import IdxSource, images_in
+from zeuxis.data.listing import TEST, TRAIN, VAL, Source
+from zeuxis.data.report import Report
+from zeuxis.data.split import split
+from zeuxis.errors import DataError, UserError
+
+Pixels = NDArray[np.uint8]
+FORMS = f"a folder, a .zip, .npz, .npy or idx file, or one of {', '.join(BUILTIN)}"
+MAX_NAME = 40  # characters
+
+
+class Split:
+    """Some pictures of a data set in a fixed order; pixels stay on the disk until they are taken.
+
+    `labels` is int64 `[N]`, -1 where a picture has none.
+    """
+
+    def __init__(self, pixels: Pixels, slots: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        self._pixels, self._slots, self.labels = pixels, slots, labels
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def take(self, positions: Any) -> Pixels:
+        """Pictures at `positions` (int `[n]`, in any order, repeats allowed) as uint8 `[n, C, H, W]`, straight alpha."""
+        return np.asarray(self._pixels[self._slots[np.asarray(positions, np.int64)]])
+
+    def batches(self, size: int) -> Iterator[Pixels]:
+        """All pictures in order, uint8 `[n, C, H, W]` with n = `size` but for the last."""
+        for start in range(0, len(self), size):
+            yield np.asarray(self._pixels[self._slots[start : start + size]])
+
+    def all(self) -> Pixels:
+        """All pictures in memory, uint8 `[N, C, H, W]`."""
+        return self.take(np.arange(len(self)))
+
+
+class Dataset:
+    """Pictures of one spec, cut into `train`, `val` and `test`.
+
+    `classes` are names by label (empty without labels), `class_counts` how many training pictures each has;
+    `fingerprint` is the SHA-256 of the content, `key` of content and options; `report` is what the scan found.
+    """
+
+    def __init__(self, name: str, store: Store, report: Report, options: DataOptions) -> None:
+        self.name, self.report, self.options = safe_name(name), report, options
+        channels, height, width = store.pixels.shape[1:]
+        wrap = {"wrap_x": "x" in options.wrap, "wrap_y": "y" in options.wrap}
+        self.spec = ImageSpec(height=height, width=width, channels=channels, **wrap)
+        self.classes, self.fingerprint = store.classes, store.fingerprint
+        self.key = fingerprint([store.fingerprint, options.to_json()])
+        self._store = store
+        codes = split(store.groups, store.labels, store.declared, options)
+        self.positions = {code: np.flatnonzero(codes == code) for code in (TRAIN, VAL, TEST)}
+        self.train, self.val, self.test = (self._split(code) for code in (TRAIN, VAL, TEST))
+        counted = self.train.labels[self.train.labels >= 0]
+        self.class_counts = tuple(int(count) for count in np.bincount(counted, minlength=len(self.classes)))
+
+    def _split(self, code: int) -> Split:
+        which = self.positions[code]
+        return Split(self._store.pixels, self._store.slots[which], self._store.labels[which])
+
+    def __len__(self) -> int:
+        return len(self._store.slots)
+
+    def names(self, code: int = TRAIN) -> list[str]:
+        """File names of the pictures of a split (0 train, 1 val, 2 test), in its order; empty for arrays."""
+        names = self._store.names()
+        return [names[index] for index in self.positions[code]] if names else []
+
+    def __repr__(self) -> str:
+        parts = f"train={len(self.train)}, val={len(self.val)}, test={len(self.test)}, classes={len(self.classes)}"
+        return f"Dataset({self.name!r}, {self.spec}, {parts})"
+
+
+def open_dataset(
+    data: str | Path | NDArray[Any] | Dataset,
+    options: DataOptions = DataOptions(),
+    *,
+    labels: NDArray[Any] | None = None,
+    cache_dir: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    workers: int | None = None,
+    minimum: int = 2,
+) -> Dataset:
+    """Opens pictures for training or judging: scanned and decoded once, then at once from the cache.
+
+    Args:
+        data: Any DATA form, an array uint8 `[N, H, W]` or `[N, H, W, C]`, or a data set, which passes through.
+        options: Resolution, fit, channels, splits.
+        labels: For an array only: whole numbers (negative: none) or names, `[N]`.
+        cache_dir: Instead of `$ZEUXIS_CACHE` or the platform's folder for caches.
+        progress: Called with (what, done, total).
+        workers: Processes that decode; all cores unless given.
+        minimum: Training pictures without which a `DataError` says that too few are left.
+    """
+    if isinstance(data, Dataset):
+        return data
+    source, root = _source(data, labels, cache_dir), cache_root(cache_dir)
+    _one_frame(options)
+    store, report = prepare(source, options, Cache(root), workers, progress)
+    dataset = Dataset(source.name, store, report, options) if store is not None else None
+    left = len(dataset.train) if dataset is not None else 0
+    if dataset is None or left < minimum:
+        raise DataError(
+            "DATA",
+            f"{left} training pictures in {source.name}",
+            f"at least {minimum}",
+            _what_was_there(report),
+        )
+    return dataset
+
+
+def scan(
+    source: str | Path | NDArray[Any],
+    options: DataOptions = DataOptions(),
+    workers: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    cache_dir: Path | None = None,
+) -> Report:
+    """Decodes every picture and reports what was found; fills the cache too, so that training then starts at once."""
+    _one_frame(options)
+    return prepare(
+        _source(source, None, cache_dir), options, Cache(cache_root(cache_dir)), workers, progress
+    )[1]
+
+
+def is_data(data: str | Path) -> bool:
+    """Whether `data` names something that `open_dataset` would try to open; reads at most a few bytes."""
+    return str(data) in BUILTIN or Path(data).exists()
+
+
+def safe_name(name: str) -> str:
+    """A short name of letters, digits, dot, dash and underscore that can be part of a folder's name anywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:MAX_NAME].strip("-._").lower() or "data"
+
+
+def _one_frame(options: DataOptions) -> None:
+    if options.frames > 1:
+        raise UserError("--frames", options.frames, "1 (sequences are not read yet)", "leave --frames out")
+
+
+def _what_was_there(report: Report) -> str:
+    if report.skipped:
+        name, reason = report.skipped[0]
+        return f"{report.files} files were seen, {len(report.skipped)} skipped, first {name}: {reason}; see `zeuxis data check`"
+    return f"{report.pictures} pictures were found; give more, or lower test_fraction and val_fraction"
+
+
+def _source(data: str | Path | NDArray[Any], labels: NDArray[Any] | None, cache_dir: Path | None) -> Source:
+    """The source behind any form of DATA."""
+    if isinstance(data, np.ndarray):
+        return ArraySource(data, labels)
+    if labels is not None:
+        raise UserError(
+            "labels", "an array", "labels only beside an array of pictures", "put them in metadata.jsonl"
+        )
+    if not isinstance(data, (str, Path)):
+        raise DataError("DATA", type(data).__name__, f"{FORMS}, or an array of {WANTED}", "")
+    if str(data) == "digits":
+        return DigitsSource()
+    if str(data) == "fashion-mnist":
+        return FashionSource(cache_root(cache_dir))
+    path = Path(data)
+    if path.is_dir():
+        pairs = images_in(path)
+        if not pairs:
+            return FolderSource(path)
+        if len({"train" in pair.name for pair in pairs}) < len(pairs):
+            raise DataError("DATA", str(path), "one pair of idx files", f"name one file, such as {pairs[0]}")
+        return IdxSource(pairs[0])
+    if not path.is_file():
+        raise DataError("DATA", str(data), FORMS, "check the spelling of the path")
+    return _file_source(path)
+
+
+def _file_source(path: Path) -> Source:
+    """By the first bytes, then by the name."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise DataError("DATA", str(path), "a file that can be read", str(error.strerror)) from None
+    if head[:2] == b"PK":
+        return ArrayFileSource(path) if path.suffix.lower() == ".npz" else ZipSource(path)
+    if head[:6] == b"\x93NUMPY":
+        return ArrayFileSource(path)
+    if head[:3] == b"\0\0\x08" or (head[:2] == b"\x1f\x8b" and "ubyte" in path.name.lower()):
+        return IdxSource(path)
+    if path.suffix.lower() in (".zip", ".npz", ".npy"):
+        raise DataError(
+            "DATA", str(path), f"a complete {path.suffix} file", "its first bytes are not those of one"
+        )
+    raise DataError("DATA", str(path), FORMS, "give the folder that the pictures are in")
