@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,18 @@ def decay(batch: int, half_life: float) -> float:
 
 
 class Average:
-    """An exponential moving average of one network; buffers (running statistics) are copied, not averaged."""
+    """An exponential moving average of the networks of one phase; buffers (running statistics) are copied."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.flat = FlatParameters(self.network)
-        self._buffers = list(zip(self.network.buffers(), network.buffers(), strict=True))
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        self.networks = {part: copy.deepcopy(network).eval().requires_grad_(False) for part, network in networks.items()}
+        self.flat = FlatParameters(list(self.networks.values()))
+        self._buffers = [
+            pair for part in networks for pair in zip(self.networks[part].buffers(), networks[part].buffers(), strict=True)
+        ]
 
     @torch.no_grad()
     def update(self, source: FlatParameters, factor: float, skipped: Tensor) -> None:
         """average = factor * average + (1 - factor) * source, left alone where `skipped` (a device scalar) is 1."""
-        if source.values.numel():
-            self.flat.values.lerp_(source.values, (1 - factor) * (1 - skipped))
+        self.flat.values.lerp_(source.values, (1 - factor) * (1 - skipped))
         for mine, theirs in self._buffers:
             mine.copy_(theirs)

@@ -9,10 +9,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from zeuxis.ema import Average, decay
 from zeuxis.families.base import Batch, Family, Noise, Phase, TrainingConfig
-from zeuxis.flat import FlatParameters
+from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.nn import kernels
 
 Precision = Literal["float32", "bfloat16"]
@@ -31,8 +32,37 @@ def average_factor(training: TrainingConfig, images_seen: int, total_images: int
     return decay(training.batch, half_life)
 
 
+class Group:
+    """The networks that one phase moves, with everything that moves them."""
+
+    def __init__(self, networks: Mapping[str, nn.Module], averaged: bool, training: TrainingConfig, half: bool) -> None:
+        self.average = Average(networks) if averaged else None
+        self.flat = FlatParameters([network.train() for network in networks.values()])
+        self.half = HalfCopy(list(networks.values()), self.flat) if half else None
+        working = self.half.networks if self.half else list(networks.values())
+        self.working = dict(zip(networks, working, strict=True))  # what losses are computed with
+        self.moments = [torch.zeros_like(self.flat.gradient) for _ in range(2)]
+        self.steps = torch.zeros((), device=self.flat.gradient.device)
+        self.training = training
+
+    @torch.no_grad()
+    def update(self, rate: float, skipped: Tensor) -> None:
+        """One Adam step (Kingma & Ba 2014, Algorithm 1), none where `skipped` (a device scalar) is 1."""
+        training = self.training
+        adam(
+            [self.flat.values], [self.flat.gradient], [self.moments[0]], [self.moments[1]], [], [self.steps],
+            foreach=False, fused=True, found_inf=skipped, amsgrad=False, beta1=training.beta1, beta2=training.beta2, lr=rate,
+            weight_decay=0.0, eps=training.epsilon, maximize=False,
+        )  # fmt: skip
+
+    def requires_grad(self, needed: bool) -> None:
+        """Switches the gradients of all parameters on or off."""
+        for network in self.working.values():
+            network.requires_grad_(needed)
+
+
 class Stepper:
-    """Networks of a family with everything that steps them: flat parameters, optimisers and averages.
+    """Networks of a family with everything that steps them: flat parameters, moments and averages.
 
     A step never waits for the device: whether it was finite stays a device scalar that masks the update.
     """
@@ -44,20 +74,16 @@ class Stepper:
         self.family, self.networks, self.precision, self.kernels = family, networks, precision, kernel_set
         self.micro_batch = micro_batch or family.training.batch
         self.device = next(p.device for network in networks.values() for p in network.parameters())
-        self.averages = {part: Average(networks[part]) for part in family.model_parts}
-        self.flats = {part: FlatParameters(network.train()) for part, network in networks.items()}
+        self.groups: dict[tuple[str, ...], Group] = {}
+        for phase in (phase for stage in family.stages() for phase in stage.phases):
+            if phase.parts not in self.groups:
+                own = {part: networks[part] for part in phase.parts}
+                averaged = any(part in family.model_parts for part in phase.parts)
+                self.groups[phase.parts] = Group(own, averaged, family.training, precision == "bfloat16")
+        moved = [part for parts in self.groups for part in parts]
+        assert sorted(moved) == sorted(networks), f"each of {sorted(networks)} belongs to the phases of one group, not {moved}"
+        self.working = {part: network for group in self.groups.values() for part, network in group.working.items()}
         self.buffers = [b for network in networks.values() for b in network.buffers() if b.is_floating_point()]
-        self.optimizers: dict[str, torch.optim.Adam] = {}
-        for stage in family.stages():
-            for phase in stage.phases:
-                self.optimizers[phase.name] = self._optimizer(phase)
-
-    def _optimizer(self, phase: Phase) -> torch.optim.Adam:
-        training = self.family.training
-        flats = [self.flats[part].values for part in phase.parts if self.flats[part].values.numel()]
-        return torch.optim.Adam(
-            flats, lr=training.learning_rate, betas=(training.beta1, training.beta2), eps=training.epsilon, fused=True
-        )
 
     def step(
         self, phase: Phase, batch: Batch, noise: Noise, *, progress: float, average: float | None
@@ -68,29 +94,26 @@ class Stepper:
         because its gradient was not finite.
         """
         before = [buffer.clone() for buffer in self.buffers]
-        for part, network in self.networks.items():
-            network.requires_grad_(part in phase.parts)
-        for part in phase.parts:
-            self.flats[part].zero_grad()
+        group = self.groups[phase.parts]
+        for other in self.groups.values():
+            other.requires_grad(other is group)
+            if other.half:
+                other.half.fill()
+        group.flat.zero_grad()
         with kernels.using(self.kernels):
-            terms = self._backward(phase, batch, noise, progress)
-        norm = torch.stack([self.flats[part].norm() for part in phase.parts]).norm()
+            terms = self._backward(phase, group, batch, noise, progress)
+        norm = group.flat.norm()
         skipped = (~torch.isfinite(norm)).float()
-        optimizer = self.optimizers[phase.name]
-        optimizer.param_groups[0]["lr"] = learning_rate(self.family.training, progress)
-        optimizer.found_inf = skipped  # type: ignore[attr-defined]  # what GradScaler hands to a fused optimiser
-        optimizer.step()
+        group.update(learning_rate(self.family.training, progress), skipped)
         with torch.no_grad():
             for buffer, old in zip(self.buffers, before, strict=True):
                 buffer.copy_(torch.where(skipped > 0, old, buffer))
         self.family.after_step(phase, self.networks, batch)
-        if average is not None:
-            for part in phase.parts:
-                if part in self.averages:
-                    self.averages[part].update(self.flats[part], average, skipped)
+        if average is not None and group.average is not None:
+            group.average.update(group.flat, average, skipped)
         return {**terms, "gradient norm": norm}, skipped
 
-    def _backward(self, phase: Phase, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
+    def _backward(self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
         """Accumulates gradients over micro-batches, each weighted by its share of the batch; returns mean terms."""
         total = len(batch.images)
         means: dict[str, Tensor] = {}
@@ -98,42 +121,44 @@ class Stepper:
             stop = min(start + self.micro_batch, total)
             part_noise = {key: value[start:stop] for key, value in noise.items()}
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-                terms = self.family.losses(phase, self.networks, batch.slice(start, stop), part_noise, progress)
+                terms = self.family.losses(phase, self.working, batch.slice(start, stop), part_noise, progress)
             share = (stop - start) / total
             scalars = {name: term.mean() * share for name, term in terms.items()}
             scalars["loss"].backward()
+            if group.half:
+                group.half.hand_over()
             for name, scalar in scalars.items():
                 means[name] = means[name] + scalar.detach() if name in means else scalar.detach()
         return means
 
     @property
     def averaged(self) -> dict[str, nn.Module]:
-        """The averaged networks, in evaluation mode."""
-        return {part: average.network for part, average in self.averages.items()}
+        """The averaged networks of the model's parts, in evaluation mode."""
+        averages = [group.average for group in self.groups.values() if group.average is not None]
+        return {part: average.networks[part] for part in self.family.model_parts for average in averages if part in average.networks}
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a step changes, by name."""
         state: dict[str, Tensor] = {}
         for part, network in self.networks.items():
             state |= prefixed(f"network.{part}", network.state_dict())
-        for part, average in self.averages.items():
-            state |= prefixed(f"average.{part}", average.network.state_dict())
-        for name, optimizer in self.optimizers.items():
-            for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                state |= prefixed(f"optimizer.{name}.{index}", optimizer.state.get(parameter, {}))
+        for part, network in self.averaged.items():
+            state |= prefixed(f"average.{part}", network.state_dict())
+        for parts, group in self.groups.items():
+            moments = {"first": group.moments[0], "second": group.moments[1], "steps": group.steps}
+            state |= prefixed(f"optimizer.{'+'.join(parts)}", moments)
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes over what `state` returned; a missing or unknown name is an error of the caller."""
+        """Takes over what `state` returned; `KeyError` or `RuntimeError` where it does not fit."""
         with torch.no_grad():
             for kind, networks in (("network", self.networks), ("average", self.averaged)):
                 for part, network in networks.items():
                     network.load_state_dict(under(f"{kind}.{part}", state))
-            for name, optimizer in self.optimizers.items():
-                for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                    values = under(f"optimizer.{name}.{index}", state)
-                    if values:
-                        optimizer.state[parameter] = {key: value.clone() for key, value in values.items()}
+            for parts, group in self.groups.items():
+                moments = under(f"optimizer.{'+'.join(parts)}", state)
+                for own, name in zip((*group.moments, group.steps), ("first", "second", "steps"), strict=True):
+                    own.copy_(moments[name])
 
 
 def prefixed(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
