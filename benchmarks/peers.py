@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 
-def dcgan_pair(size: int, channels: int = 1, latent: int = 100, width: int = 64, levels: int = 0) -> tuple[nn.Module, nn.Module]:
+def dcgan_pair(
+    size: int, channels: int = 1, latent: int = 100, width: int = 64, levels: int = 0
+) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator of PyTorch's own DCGAN example (batch normalisation, no first-layer normalisation),
     for any `size` whose halvings end at 4 or 7. `latent` comes in as `[N, latent, 1, 1]`."""
     levels = levels or {28: 2, 32: 3, 64: 4}[size]

@@ -11,9 +11,9 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-from zeuxis.config import DataOptions, TrainOptions  # noqa: E402
-from zeuxis.data import Dataset, open_dataset  # noqa: E402
-from zeuxis.training import Event, Training, start  # noqa: E402
+from zeuxis.config import DataOptions, TrainOptions
+from zeuxis.data import Dataset, open_dataset
+from zeuxis.training import Event, Training, start
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -53,7 +53,14 @@ def begin(tmp_path: Path, digits: Dataset) -> Callable[..., Training]:
 
     def make(out: str = "runs", dataset: Dataset | None = None, resume: Path | None = None,
              log: list[str] | None = None, **options: object) -> Training:  # fmt: skip
-        values = {"model": "gan/mlp/tiny", "kimg": 0.4, "precision": "float32", "kernels": "plain", "snapshots": 2, **options}
+        values = {
+            "model": "gan/mlp/tiny",
+            "kimg": 0.4,
+            "precision": "float32",
+            "kernels": "plain",
+            "snapshots": 2,
+            **options,
+        }
 
         def listen(event: Event) -> None:
             if log is not None and event.kind == "log":

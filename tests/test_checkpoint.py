@@ -105,7 +105,7 @@ def test_foreign_weights_are_one_line(tmp_path: Path) -> None:
     huge = struct.pack("<Q", 2**62) + whole[8:]
     for content in (whole[:-7], whole[:5], b"", b"\x80\x04." + whole, huge, whole[:8] + b"x" + whole[9:]):
         (folder / "model.safetensors").write_bytes(content)
-        with pytest.raises(UserError, match="damaged|claims|does not fit"):
+        with pytest.raises(UserError, match=r"damaged|claims|does not fit"):
             load_model(folder)
     save_file(wrong_type, folder / "model.safetensors")
     with pytest.raises(UserError, match="float16"):

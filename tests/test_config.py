@@ -8,7 +8,15 @@ import sys
 import pytest
 
 from zeuxis.config import (
-    DataOptions, ImageSpec, TrainOptions, fingerprint, override, parse, parse_duration, parse_resolution, parse_settings,
+    DataOptions,
+    ImageSpec,
+    TrainOptions,
+    fingerprint,
+    override,
+    parse,
+    parse_duration,
+    parse_resolution,
+    parse_settings,
 )  # fmt: skip
 from zeuxis.errors import UserError
 from zeuxis.families import resolve_name
@@ -44,7 +52,12 @@ def test_durations() -> None:
 
 
 def test_settings_and_overrides() -> None:
-    assert parse_settings(["a.b=3", "c=text", "d=false", "e=[1, 2]"]) == {"a.b": 3, "c": "text", "d": False, "e": [1, 2]}
+    assert parse_settings(["a.b=3", "c=text", "d=false", "e=[1, 2]"]) == {
+        "a.b": 3,
+        "c": "text",
+        "d": False,
+        "e": [1, 2],
+    }
     with pytest.raises(UserError) as error:
         parse_settings(["width"])
     says(error, "--set", "'width'", "key=value")
@@ -72,7 +85,11 @@ def test_unknown_keys_and_values_are_named() -> None:
 def test_image_specs() -> None:
     assert str(ImageSpec(height=192, width=320, channels=4, wrap_x=True)) == "320x192 RGBA wrap x"
     assert ImageSpec(height=8, width=12, channels=3).size == 288
-    for wrong in ({"height": 30, "width": 32}, {"height": 32, "width": 10**6}, {"height": 32, "width": 32, "channels": 2}):
+    for wrong in (
+        {"height": 30, "width": 32},
+        {"height": 32, "width": 10**6},
+        {"height": 32, "width": 32, "channels": 2},
+    ):
         with pytest.raises(UserError):
             parse(ImageSpec, wrong, "spec")
 

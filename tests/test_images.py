@@ -74,7 +74,9 @@ def test_hidden_colour_does_not_bleed_into_edges() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr"])
 def test_every_mode_comes_in(mode: str) -> None:
     if mode in ("I;16", "I"):
-        picture = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16 if mode == "I;16" else np.int32))
+        picture = Image.fromarray(
+            np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16 if mode == "I;16" else np.int32)
+        )
     else:
         picture = Image.fromarray(np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)).convert(mode)
     for channels in (1, 3, 4):

@@ -38,7 +38,10 @@ def state_hash(outcome: Outcome) -> str:
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_json_lines(folder / "stats.jsonl")]
+    return [
+        {key: value for key, value in row.items() if key != "seconds"}
+        for row in read_json_lines(folder / "stats.jsonl")
+    ]
 
 
 @pytest.mark.parametrize("model", ["gan/dcgan/tiny", "vae/conv/tiny", "dcgan/radford"])
@@ -159,10 +162,13 @@ def test_non_finite_steps_are_counted_and_end_the_run(begin: Begin, monkeypatch:
 
 def test_run_folder_holds_what_was_promised(begin: Begin, digits: Dataset) -> None:
     scores = iter([3.0, 1.0, 2.0])
-    outcome = begin(model="gan/dcgan/tiny", conditional=True, snapshots=3).run(score=lambda pictures: ("test", next(scores)))
+    outcome = begin(model="gan/dcgan/tiny", conditional=True, snapshots=3).run(
+        score=lambda pictures: ("test", next(scores))
+    )
     names = {path.relative_to(outcome.folder).as_posix() for path in outcome.folder.rglob("*") if path.is_file()}
     assert {
-        "config.json", "log.txt", "stats.jsonl", "metrics.jsonl", "reals.png", "finished.json", "samples-000000kimg.png",
+        "config.json", "log.txt", "stats.jsonl", "metrics.jsonl", "reals.png", "finished.json",
+        "samples-000000kimg.png",
         "model/config.json", "model/model.safetensors", "model/README.md", "model/samples.png", "state/best.json",
     } <= names  # fmt: skip
     assert outcome.best == ("test", 1.0)
@@ -200,7 +206,10 @@ def test_plans_bend_without_a_jump() -> None:
 
 
 def test_a_state_of_another_network_is_refused(begin: Begin) -> None:
-    one, two = begin("one").run(stop=lambda seen: seen >= 200), begin("two", model="vae/mlp/tiny").run(stop=lambda seen: seen >= 200)
+    one, two = (
+        begin("one").run(stop=lambda seen: seen >= 200),
+        begin("two", model="vae/mlp/tiny").run(stop=lambda seen: seen >= 200),
+    )
     for state in (one.folder / "state").iterdir():
         state.unlink()
     for state in (two.folder / "state").iterdir():

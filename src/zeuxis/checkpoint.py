@@ -88,7 +88,9 @@ def load_model(path: str | Path) -> Model:
             networks = {part: net for part, net in family.build().items() if part in family.model_parts}
         tensors, digest = _read_weights(folder / WEIGHTS, networks)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
-        raise UserError("MODEL", str(folder), "a model folder written by Zeuxis", f"its config is damaged: {error}") from None
+        raise UserError(
+            "MODEL", str(folder), "a model folder written by Zeuxis", f"its config is damaged: {error}"
+        ) from None
     for part, network in networks.items():
         values = {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(part + ".")}
         network.load_state_dict(values, assign=True)
@@ -130,7 +132,11 @@ def _family_of(config: Mapping[str, Any]) -> tuple[Family, tuple[str, ...], tupl
     counts = tuple(int(count) for count in config["class_counts"])
     if len(classes) != len(counts) or any(count < 0 for count in counts):
         raise ValueError("one count per class is needed")
-    return family_from_settings(config["family"], config["network"], config["settings"], spec, len(classes)), classes, counts
+    return (
+        family_from_settings(config["family"], config["network"], config["settings"], spec, len(classes)),
+        classes,
+        counts,
+    )
 
 
 def _read_weights(file: Path, networks: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], str]:
@@ -171,7 +177,9 @@ class StateStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, images_seen: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], best: bool = False) -> None:
+    def save(
+        self, images_seen: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], best: bool = False
+    ) -> None:
         """Writes one state; `best` marks it to be kept. An `OSError` (full disk) leaves the older states intact."""
         self.folder.mkdir(exist_ok=True)
         name = f"{images_seen:012d}"

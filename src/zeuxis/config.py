@@ -1,4 +1,5 @@
-"""Frozen, checked configuration: what was asked for and what was resolved. Never imports torch, so `--help` stays instant."""
+"""Frozen, checked configuration: what was asked for and what was resolved. Never imports torch, so `--help` stays
+instant."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def parse_resolution(text: str) -> Literal["auto"] | tuple[int, int]:
 
 
 def parse(cls: type[C], values: Mapping[str, Any], option: str) -> C:
-    """Makes a `cls` from plain values; the first problem becomes a `UserError` naming `option`, key, value and choices."""
+    """Makes a `cls` from plain values; the first problem becomes a `UserError` naming `option`, key, value and
+    choices."""
     try:
         return cls.model_validate(dict(values))
     except ValidationError as error:
@@ -130,7 +132,9 @@ def parse(cls: type[C], values: Mapping[str, Any], option: str) -> C:
         if problem["type"] == "extra_forbidden":
             fields = ", ".join(sorted(cls.model_fields))
             raise UserError(where, problem["input"], f"one of the keys {fields}", f"remove {key}") from None
-        raise UserError(where, problem["input"], problem["msg"], "see `zeuxis info` for the settings of a model") from None
+        raise UserError(
+            where, problem["input"], problem["msg"], "see `zeuxis info` for the settings of a model"
+        ) from None
 
 
 def override(values: Mapping[str, Any], settings: Mapping[str, Any], option: str = "--set") -> dict[str, Any]:
@@ -169,7 +173,8 @@ def parse_duration(text: str, option: str = "--budget") -> float:
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`["network.width=64", "objective.loss=minimax"]` as a dict; values are JSON where they parse as JSON, else text."""
+    """`["network.width=64", "objective.loss=minimax"]` as a dict; values are JSON where they parse as JSON, else
+    text."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

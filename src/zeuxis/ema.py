@@ -20,10 +20,14 @@ class Average:
     """An exponential moving average of the networks of one phase; buffers (running statistics) are copied."""
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
-        self.networks = {part: copy.deepcopy(network).eval().requires_grad_(False) for part, network in networks.items()}
+        self.networks = {
+            part: copy.deepcopy(network).eval().requires_grad_(False) for part, network in networks.items()
+        }
         self.flat = FlatParameters(list(self.networks.values()))
         self._buffers = [
-            pair for part in networks for pair in zip(self.networks[part].buffers(), networks[part].buffers(), strict=True)
+            pair
+            for part in networks
+            for pair in zip(self.networks[part].buffers(), networks[part].buffers(), strict=True)
         ]
 
     @torch.no_grad()

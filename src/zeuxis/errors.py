@@ -1,4 +1,5 @@
-"""The errors that a user of Zeuxis can meet, each one line that names option, value, allowed values and the next step."""
+"""The errors that a user of Zeuxis can meet, each one line that names option, value, allowed values and the next
+step."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import base64
 import io
 import tempfile
 import time
-
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ from zeuxis.sampling import Sampler, class_index, render_options
 from zeuxis.snapshot import sample_sheet, write_model
 from zeuxis.training import start
 
+
 class Pictures(np.ndarray):
     """uint8 `[N, H, W, C]` that a notebook shows as a grid; otherwise an ordinary array."""
 
@@ -39,9 +39,14 @@ class Pictures(np.ndarray):
 
     def _repr_html_(self) -> str | None:
         png = self._repr_png_()
-        return None if png is None else f'<img alt="pictures" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        return (
+            None
+            if png is None
+            else f'<img alt="pictures" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        )
 
-class Generator(BaseEstimator):  # type: ignore[misc]
+
+class Generator(BaseEstimator):
     """What `GAN` and `VAE` share; not meant to be made itself.
 
     Args:
@@ -82,7 +87,8 @@ class Generator(BaseEstimator):  # type: ignore[misc]
         options = parse(
             TrainOptions,
             {
-                "model": f"{self.family}/{self.network}" if self.network else self.family, "kimg": kimg, "budget": budget,
+                "model": f"{self.family}/{self.network}" if self.network else self.family,
+                "kimg": kimg, "budget": budget,
                 "batch": batch_size, "conditional": self.conditional, "mirror": self.mirror, "device": self.device,
                 "precision": self.precision, "seed": self.seed, "snapshots": 1, "settings": self.settings or {},
                 "data": self._data_options().to_json(),
@@ -105,7 +111,9 @@ class Generator(BaseEstimator):  # type: ignore[misc]
         options = self._data_options()
         if isinstance(images, (str, Path, Dataset)):
             if labels is not None:
-                raise UserError("labels", "an array", "labels beside an array of pictures", "put classes into sub-folders")
+                raise UserError(
+                    "labels", "an array", "labels beside an array of pictures", "put classes into sub-folders"
+                )
             return open_dataset(images, options)
         array = np.asarray(images)
         options = options.model_copy(update={"test_fraction": 0.0, "val_fraction": 0.0})
@@ -116,7 +124,9 @@ class Generator(BaseEstimator):  # type: ignore[misc]
     def model(self) -> Model:
         """The trained model; `NotFittedError` before `fit`."""
         if not hasattr(self, "model_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: call fit(images) first, or zeuxis.load(folder)")
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted: call fit(images) first, or zeuxis.load(folder)"
+            )
         model: Model = self.model_
         return model
 
@@ -154,14 +164,16 @@ class Generator(BaseEstimator):  # type: ignore[misc]
         tensor = to_float(torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2))))
         return tensor, None if labels is None else torch.as_tensor(np.asarray(labels), dtype=torch.long)
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:  # noqa: N803  (scikit-learn's name)
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         state = f" fitted: {self.model_.spec}, {self.images_seen_} images seen" if hasattr(self, "images_seen_") else ""
         return super().__repr__(N_CHAR_MAX) + state
+
 
 class GAN(Generator):
     """Generative adversarial network: `zx.GAN().fit(images, epochs=20).sample(16, seed=0)`."""
 
     family: ClassVar[str] = "gan"
+
 
 class VAE(Generator):
     """Variational autoencoder: samples, encodes, reconstructs and scores."""
@@ -182,7 +194,11 @@ class VAE(Generator):
         generator = generator_for("score", self.seed)
         parts = [
             self.model.family.log_likelihood(
-                self.model.networks, tensor[at : at + 256], None if classes is None else classes[at : at + 256], generator, k
+                self.model.networks,
+                tensor[at : at + 256],
+                None if classes is None else classes[at : at + 256],
+                generator,
+                k,
             )
             for at in range(0, len(tensor), 256)
         ]
@@ -191,6 +207,7 @@ class VAE(Generator):
     def score(self, images: ArrayLike, labels: ArrayLike | None = None) -> float:
         """Mean of `score_samples` in nats per picture: higher is better."""
         return float(self.score_samples(images, labels).mean())
+
 
 def load(folder: str | Path) -> Generator:
     """A trained `GAN` or `VAE` from a model folder or run folder."""

@@ -22,7 +22,8 @@ MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def to_float(pixels: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """uint8 `[N, C, H, W]` with straight alpha -> float (32 bits unless `dtype`) `[-1, 1]`, premultiplied, same shape."""
+    """uint8 `[N, C, H, W]` with straight alpha -> float (32 bits unless `dtype`) `[-1, 1]`, premultiplied, same
+    shape."""
     import torch
 
     values = pixels.to(dtype or torch.float32)
@@ -51,7 +52,8 @@ def to_user(pixels: torch.Tensor) -> Pixels:
 
 
 def composite(pixels: Pixels, background: int) -> Pixels:
-    """Straight-alpha uint8 `[N, C, H, W]`: RGBA over a grey `background` (0 to 255) -> RGB; 1 and 3 channels unchanged."""
+    """Straight-alpha uint8 `[N, C, H, W]`: RGBA over a grey `background` (0 to 255) -> RGB; 1 and 3 channels
+    unchanged."""
     if pixels.shape[1] != 4:
         return pixels
     alpha = pixels[:, 3:].astype(np.uint16)
@@ -67,7 +69,11 @@ def from_picture(picture: Image.Image, channels: int) -> Image.Image:
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if picture.mode != "F" or values.max(initial=0.0) > 255 else (255.0 if values.max(initial=0.0) > 1 else 1.0)
+        top = (
+            65535.0
+            if picture.mode != "F" or values.max(initial=0.0) > 255
+            else (255.0 if values.max(initial=0.0) > 1 else 1.0)
+        )
         picture = Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(np.uint8), "L")
     if has_transparency(picture):
         picture = picture.convert("RGBA")
@@ -127,7 +133,8 @@ def grid(pixels: Pixels, columns: int | None = None, scale: int = 1, gap: int = 
 
 
 def sheet_scale(height: int, width: int) -> int:
-    """How many times a sheet enlarges its pictures so that small ones can be seen (about 64 pixels a side, at most 8)."""
+    """How many times a sheet enlarges its pictures so that small ones can be seen (about 64 pixels a side, at most
+    8)."""
     return max(1, min(8, 64 // max(height, width)))
 
 

@@ -1,4 +1,5 @@
-"""Data, hardware and budget to device, precision and length of a run; what is decided here is recorded, never redone."""
+"""Data, hardware and budget to device, precision and length of a run; what is decided here is recorded, never
+redone."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def choose_device(asked: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError("--device", asked, "auto, cpu, or an accelerator that is here", f"try --device cpu ({reason})") from None
+        raise UserError(
+            "--device", asked, "auto, cpu, or an accelerator that is here", f"try --device cpu ({reason})"
+        ) from None
     return device
 
 
@@ -152,7 +155,9 @@ def bind(options: TrainOptions, dataset: Dataset) -> tuple[str, Family]:
     """The full model name and the family bound to the data, with everything that was asked put over the preset."""
     name = resolve_name(options.model)
     if options.conditional and not dataset.classes:
-        raise UserError("--conditional", dataset.name, "data with classes", "put each class into a sub-folder of its own")
+        raise UserError(
+            "--conditional", dataset.name, "data with classes", "put each class into a sub-folder of its own"
+        )
     settings = dict(options.settings)
     if options.batch is not None:
         settings["training.batch"] = options.batch
@@ -160,7 +165,8 @@ def bind(options: TrainOptions, dataset: Dataset) -> tuple[str, Family]:
 
 
 def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
-    """What is decided once, by what was asked, the data and a timing on this machine, as plain values for the record."""
+    """What is decided once, by what was asked, the data and a timing on this machine, as plain values for the
+    record."""
     name, family = bind(options, dataset)
     device = choose_device(options.device)
     arithmetic, rates = choose_arithmetic(options.precision, options.kernels, family, device)

@@ -1,4 +1,5 @@
-"""The run folder: one training with its config, log, statistics, samples, states and model; never shared, never deleted."""
+"""The run folder: one training with its config, log, statistics, samples, states and model; never shared, never
+deleted."""
 
 from __future__ import annotations
 

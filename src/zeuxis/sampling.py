@@ -45,7 +45,8 @@ def _seed_ranges(text: str) -> Iterator[tuple[int, int]]:
 
 
 class Sampler:
-    """Makes pictures of a model in padded chunks of one fixed size, which keeps the arithmetic of each picture the same.
+    """Makes pictures of a model in padded chunks of one fixed size, which keeps the arithmetic of each picture the
+    same.
 
     Float32 on `device`. Without a given class, a class-conditional model draws each picture's class from the
     frequencies of its training data, by the picture's seed.
@@ -117,7 +118,9 @@ def class_index(name: str | None, classes: tuple[str, ...]) -> int | None:
         return classes.index(name)
     if name.isdecimal() and int(name) < len(classes):
         return int(name)
-    raise UserError("--class", name, ", ".join(classes[:30]) + (" ..." if len(classes) > 30 else ""), "see `zeuxis info`")
+    raise UserError(
+        "--class", name, ", ".join(classes[:30]) + (" ..." if len(classes) > 30 else ""), "see `zeuxis info`"
+    )
 
 
 def render_options(model: Model, *, truncation: float | None = None, temperature: float | None = None) -> RenderOptions:
@@ -137,7 +140,8 @@ def write_pngs(
     chunks: Iterable[NDArray[np.uint8]], seeds: Iterable[int], model: Model, out: Path, *, mark: bool = True,
     each: bool = True, sheet_most: int = 256,
 ) -> list[Path]:  # fmt: skip
-    """One `seed000042.png` per picture (with `each`) and one `grid.png` of the first `sheet_most`; returns what to open."""
+    """One `seed000042.png` per picture (with `each`) and one `grid.png` of the first `sheet_most`; returns what to
+    open."""
     shown: list[NDArray[np.uint8]] = []
     stream = iter(seeds)
     for chunk in chunks:
@@ -152,9 +156,14 @@ def write_pngs(
 
 
 def write_npz(
-    chunks: Iterable[NDArray[np.uint8]], seeds: NDArray[np.int64], labels: NDArray[np.int64] | None, spec: ImageSpec, path: Path
+    chunks: Iterable[NDArray[np.uint8]],
+    seeds: NDArray[np.int64],
+    labels: NDArray[np.int64] | None,
+    spec: ImageSpec,
+    path: Path,
 ) -> None:
-    """`images` uint8 `[N, H, W, C]`, `seeds` and, with classes, `labels`: written chunk by chunk, never whole in memory."""
+    """`images` uint8 `[N, H, W, C]`, `seeds` and, with classes, `labels`: written chunk by chunk, never whole in
+    memory."""
     shape = (len(seeds), spec.height, spec.width, spec.channels)
     temporary = path.with_name(f".{path.name}.tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:

@@ -10,7 +10,6 @@ from PIL import Image
 
 from zeuxis.checkpoint import Model, save_model
 from zeuxis.data import Dataset
-from zeuxis.families.base import RenderOptions
 from zeuxis.files import write_bytes
 from zeuxis.images import Pixels, grid, save_png, sheet_scale
 from zeuxis.sampling import Sampler, synthetic_mark
@@ -30,7 +29,8 @@ def sample_sheet(sampler: Sampler) -> Image.Image:
     rows, columns = sheet_layout(classes)
     if columns == classes:
         by_class = [
-            np.concatenate(list(sampler(range(label, rows * columns, columns), label=label))) for label in range(classes)
+            np.concatenate(list(sampler(range(label, rows * columns, columns), label=label)))
+            for label in range(classes)
         ]
         pixels = np.stack(by_class, axis=1).reshape(-1, *sampler.model.spec.shape)  # [rows * columns, C, H, W]
     else:
@@ -74,7 +74,8 @@ def card(model: Model, digest: str) -> str:
     classes = ", ".join(name.replace("|", " ").replace("`", "'") for name in model.classes) or "none"
     rows = [
         ("model", model.name), ("pictures", str(model.spec)), ("classes", classes),
-        ("parameters", f"{parameters:,}"), ("trained on", f"{about.get('data')} ({about.get('train_pictures'):,} pictures)"),
+        ("parameters", f"{parameters:,}"),
+        ("trained on", f"{about.get('data')} ({about.get('train_pictures'):,} pictures)"),
         ("data fingerprint", about.get("fingerprint")), ("images seen", f"{about.get('images_seen'):,}"),
         ("chosen by", about.get("chosen_by")), ("weights SHA-256", digest),
     ]  # fmt: skip

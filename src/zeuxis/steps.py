@@ -51,7 +51,8 @@ class Group:
         training = self.training
         adam(
             [self.flat.values], [self.flat.gradient], [self.moments[0]], [self.moments[1]], [], [self.steps],
-            foreach=False, fused=True, found_inf=skipped, amsgrad=False, beta1=training.beta1, beta2=training.beta2, lr=rate,
+            foreach=False, fused=True, found_inf=skipped, amsgrad=False,
+            beta1=training.beta1, beta2=training.beta2, lr=rate,
             weight_decay=0.0, eps=training.epsilon, maximize=False,
         )  # fmt: skip
 
@@ -68,7 +69,8 @@ class Stepper:
     """
 
     def __init__(
-        self, family: Family, networks: dict[str, nn.Module], precision: Precision, kernel_set: kernels.Kernels = "plain",
+        self, family: Family, networks: dict[str, nn.Module],
+        precision: Precision, kernel_set: kernels.Kernels = "plain",
         micro_batch: int = 0,
     ) -> None:  # fmt: skip
         self.family, self.networks, self.precision, self.kernels = family, networks, precision, kernel_set
@@ -81,7 +83,9 @@ class Stepper:
                 averaged = any(part in family.model_parts for part in phase.parts)
                 self.groups[phase.parts] = Group(own, averaged, family.training, precision == "bfloat16")
         moved = [part for parts in self.groups for part in parts]
-        assert sorted(moved) == sorted(networks), f"each of {sorted(networks)} belongs to the phases of one group, not {moved}"
+        assert sorted(moved) == sorted(networks), (
+            f"each of {sorted(networks)} belongs to the phases of one group, not {moved}"
+        )
         self.working = {part: network for group in self.groups.values() for part, network in group.working.items()}
         self.buffers = [b for network in networks.values() for b in network.buffers() if b.is_floating_point()]
 
@@ -135,7 +139,12 @@ class Stepper:
     def averaged(self) -> dict[str, nn.Module]:
         """The averaged networks of the model's parts, in evaluation mode."""
         averages = [group.average for group in self.groups.values() if group.average is not None]
-        return {part: average.networks[part] for part in self.family.model_parts for average in averages if part in average.networks}
+        return {
+            part: average.networks[part]
+            for part in self.family.model_parts
+            for average in averages
+            if part in average.networks
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a step changes, by name."""

@@ -1,4 +1,5 @@
-"""THE loop: takes a family, a data set and callbacks; never subclassed. `start` opens a run, `Training.run` trains it."""
+"""THE loop: takes a family, a data set and callbacks; never subclassed. `start` opens a run, `Training.run` trains
+it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from zeuxis.checkpoint import Model, StateStore
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset, Order
 from zeuxis.errors import RunFault, StateError, UserError
-from zeuxis.families.base import Batch, Family, Stage
+from zeuxis.families.base import Batch, Family
 from zeuxis.images import save_png, to_float
 from zeuxis.planning import Plan, bind, choose_device, resolve
 from zeuxis.randomness import generator_for, seed_of
@@ -103,7 +104,9 @@ def start(
         run = RunFolder.create(out, f"{family.name}-{dataset.name}", config)
     try:
         if run.config["asked"]["data"] != dataset.key:
-            raise UserError("--resume", str(run.path), "a run of the same data", "the data have changed: begin a new run")
+            raise UserError(
+                "--resume", str(run.path), "a run of the same data", "the data have changed: begin a new run"
+            )
         return Training(options, dataset, family, run, listen, started)
     except BaseException:
         run.close()
@@ -189,7 +192,11 @@ class Training:
             tensors, values = found
             try:
                 self.stepper.load_state(tensors)
-                sums = {key.removeprefix("statistics."): value for key, value in tensors.items() if key.startswith("statistics.")}
+                sums = {
+                    key.removeprefix("statistics."): value
+                    for key, value in tensors.items()
+                    if key.startswith("statistics.")
+                }
                 self.statistics.load_state(sums, values["names"])
                 for key in COUNTERS:
                     setattr(self, key, values[key])
@@ -228,7 +235,8 @@ class Training:
             yield
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise RunFault(f"could not write the {what} at {self.images_seen} images ({reason}); older states are intact: "
+            raise RunFault(f"could not write the {what} at {self.images_seen} images ({reason}); "
+                           "older states are intact: "
                            "make room, then run the same command again") from None  # fmt: skip
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -237,7 +245,9 @@ class Training:
         with contextlib.closing(self.folder), _signals() as signalled:
             self._begin()
             while True:
-                if not self._run_stage(score, lambda: signalled.is_set() or (stop is not None and stop(self.images_seen))):
+                if not self._run_stage(
+                    score, lambda: signalled.is_set() or (stop is not None and stop(self.images_seen))
+                ):
                     self.save()
                     self.folder.log(f"interrupted at {self.images_seen} images, state saved; the same command goes on")
                     return Outcome("interrupted", self.folder.path, self.images_seen, self.best)
@@ -305,7 +315,8 @@ class Training:
         return steps + (self.options.snapshots - self.snapshots) * self.snapshot_seconds
 
     def _show(self, rate: float) -> None:
-        self.listen(Event("progress", images_seen=self.images_seen, total_images=self.stage_start + self.plan.total_images,
+        self.listen(Event("progress", images_seen=self.images_seen,
+                          total_images=self.stage_start + self.plan.total_images,
                           images_per_second=rate, seconds_left=self._seconds_left(rate), terms=self.terms))  # fmt: skip
 
     def _status(self, progress: float) -> None:
@@ -317,13 +328,15 @@ class Training:
                                             "seconds": round(self.elapsed, 3), **self.terms})  # fmt: skip
         in_a_row = self.statistics.skipped_in_a_row
         if in_a_row >= SKIPS_IN_A_ROW:
-            message = (f"the last {in_a_row} steps were not finite and were skipped; stopped at {self.images_seen} images: "
+            message = (f"the last {in_a_row} steps were not finite and were skipped; "
+                       f"stopped at {self.images_seen} images: "
                        "try a smaller training.learning_rate by --set, or --precision float32")  # fmt: skip
             self.folder.log(message)
             raise RunFault(message)
 
     def _snapshot(self, score: Score | None) -> None:
-        """Samples from fixed seeds, the score that chooses the model, and the model folder where it is the best so far."""
+        """Samples from fixed seeds, the score that chooses the model, and the model folder where it is the best so
+        far."""
         began = time.monotonic()
         self.snapshots += 1
         model = self.model

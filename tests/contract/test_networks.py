@@ -1,4 +1,5 @@
-"""What every (family, network) of the tables must do, at its `tiny` preset; a new line in a table is covered by itself."""
+"""What every (family, network) of the tables must do, at its `tiny` preset; a new line in a table is covered by
+itself."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def batch_of(family: Family, count: int, seed: int = 0) -> Batch:
     return Batch(images, labels)
 
 
-def steps(family: Family, stepper: Stepper, count: int, size: int = 6, first: int = 0) -> Iterator[dict[str, torch.Tensor]]:
+def steps(
+    family: Family, stepper: Stepper, count: int, size: int = 6, first: int = 0
+) -> Iterator[dict[str, torch.Tensor]]:
     for index, stage in itertools.product(range(first, first + count), family.stages()):
         for phase in stage.phases:
             noise = family.noise(size, generator_for("noise", index, phase.name), "train")
@@ -94,7 +97,9 @@ def test_renders_what_the_spec_says(name: str, classes: int, spec: ImageSpec) ->
 def test_every_parameter_learns_and_only_its_phase_moves_it(name: str, classes: int) -> None:
     family = bound(name, classes=classes)
     stepper = Stepper(family, networks_of(family), "float32")
-    list(steps(family, stepper, 2))  # what starts at zero (last layers of residual blocks) lets gradients through after a step
+    list(
+        steps(family, stepper, 2)
+    )  # what starts at zero (last layers of residual blocks) lets gradients through after a step
     for stage in family.stages():
         for phase in stage.phases:
             before = {part: [p.detach().clone() for p in net.parameters()] for part, net in stepper.networks.items()}
@@ -114,7 +119,9 @@ def test_losses_are_finite_float32_and_named(name: str) -> None:
     networks = networks_of(family)
     for stage in family.stages():
         for phase in stage.phases:
-            terms = family.losses(phase, networks, batch_of(family, 5), family.noise(5, generator_for("n"), "train"), 0.0)
+            terms = family.losses(
+                phase, networks, batch_of(family, 5), family.noise(5, generator_for("n"), "train"), 0.0
+            )
             assert "loss" in terms
             for term in terms.values():
                 assert term.dtype == torch.float32 and term.shape in ((5,), ()) and torch.isfinite(term).all()
@@ -141,7 +148,10 @@ def test_micro_batches_add_up(name: str) -> None:
     family = bound(name)
     if family.batch_coupled:
         pytest.skip(f"pictures of a batch are coupled by {family.batch_coupled}")
-    whole, parts = Stepper(family, networks_of(family), "float32"), Stepper(family, networks_of(family), "float32", micro_batch=2)
+    whole, parts = (
+        Stepper(family, networks_of(family), "float32"),
+        Stepper(family, networks_of(family), "float32", micro_batch=2),
+    )
     for phase in family.stages()[0].phases:
         batch, noise = batch_of(family, 8), family.noise(8, generator_for("n"), "train")
         for stepper in (whole, parts):
@@ -224,7 +234,9 @@ def test_four_pictures_are_learned(name: str) -> None:
     batch = Batch(halves.repeat(2, 1, 1, 1))
 
     def distance() -> float:
-        pictures = family.render(stepper.networks, family.noise(64, generator_for("d"), "sample"), None, RenderOptions())
+        pictures = family.render(
+            stepper.networks, family.noise(64, generator_for("d"), "sample"), None, RenderOptions()
+        )
         return torch.cdist(pictures.detach().flatten(1), batch.images.flatten(1)).min(dim=1).values.mean().item()
 
     first = distance()

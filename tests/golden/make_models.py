@@ -1,6 +1,6 @@
 """Writes the golden model folders of the present format; run once per new format, never over an old one.
 
-    python tests/golden/make_models.py
+python tests/golden/make_models.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from zeuxis.sampling import Sampler
 
 
 def main() -> None:
-    for name, classes in (("gan/dcgan/tiny", ("cat", "dog")), ("gan/mlp/tiny", ()), ("vae/conv/tiny", ()), ("vae/mlp/tiny", ("cat", "dog"))):
+    for name, classes in (
+        ("gan/dcgan/tiny", ("cat", "dog")),
+        ("gan/mlp/tiny", ()),
+        ("vae/conv/tiny", ()),
+        ("vae/mlp/tiny", ("cat", "dog")),
+    ):
         folder = Path(__file__).parent / "models" / f"format{MODEL_FORMAT}-{name.replace('/', '-')}"
         if folder.exists():
             continue

@@ -92,7 +92,9 @@ def test_gaussian_is_a_density_with_its_own_scale() -> None:
         likelihood.log_sigma.fill_(-0.7)
     grid = torch.linspace(-6, 6, 4001).view(-1, 1, 1, 1)
     density = likelihood.log_prob(torch.full_like(grid, 0.2), grid).exp()
-    torch.testing.assert_close(torch.trapezoid(density.detach(), grid.flatten()), torch.tensor(1.0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        torch.trapezoid(density.detach(), grid.flatten()), torch.tensor(1.0), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_gaussian_scale_is_learned_to_the_error() -> None:
@@ -139,14 +141,22 @@ def test_bound_is_exact_for_the_true_posterior_and_below_for_a_wrong_one() -> No
     likelihood = Gaussian()
     with torch.no_grad():
         likelihood.log_sigma.fill_(0.5 * math.log(variance))
-    sigma2 = (2 * (Gaussian.LOG_SIGMA_LEAST + nn.functional.softplus(likelihood.log_sigma - Gaussian.LOG_SIGMA_LEAST))).exp().item()
+    sigma2 = (
+        (2 * (Gaussian.LOG_SIGMA_LEAST + nn.functional.softplus(likelihood.log_sigma - Gaussian.LOG_SIGMA_LEAST)))
+        .exp()
+        .item()
+    )
     covariance = torch.outer(loading, loading) + sigma2 * torch.eye(64)
     exact_model = torch.distributions.MultivariateNormal(torch.zeros(64), covariance)
     images = exact_model.sample((40,)).view(-1, 1, 8, 8)
     exact = exact_model.log_prob(images.flatten(1))
 
     def bound(shift: float, samples: int) -> torch.Tensor:
-        networks = {"encoder": LinearEncoder(loading, sigma2, shift), "decoder": LinearDecoder(loading), "likelihood": likelihood}
+        networks = {
+            "encoder": LinearEncoder(loading, sigma2, shift),
+            "decoder": LinearDecoder(loading),
+            "likelihood": likelihood,
+        }
         return family.log_likelihood(networks, images, None, generator_for("iw"), samples).detach()
 
     torch.testing.assert_close(bound(0.0, 1), exact, rtol=1e-4, atol=1e-2)
@@ -162,7 +172,9 @@ def test_negative_loss_is_the_bound() -> None:
     networks = family.build()
     batch = Batch(torch.rand(4, 1, 8, 8) * 2 - 1)
     losses = [
-        family.losses(family.stages()[0].phases[0], networks, batch, family.noise(4, generator_for("z", k), "train"), 0.0)["loss"]
+        family.losses(
+            family.stages()[0].phases[0], networks, batch, family.noise(4, generator_for("z", k), "train"), 0.0
+        )["loss"]
         for k in range(600)
     ]
     bounds = [family.log_likelihood(networks, batch.images, None, generator_for("w", k)) for k in range(600)]

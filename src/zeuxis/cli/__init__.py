@@ -28,7 +28,8 @@ app.command("info")(info.info)
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line and exit code 2, a fault in a run one line and exit code 1."""
+    """Runs the command line; a user's mistake is one line and exit code 2, a fault in a run one line and exit code
+    1."""
     from zeuxis.errors import ZeuxisError
 
     try:

@@ -24,22 +24,14 @@ def check(
         str,
         typer.Argument(metavar="DATA", help="A folder, zip, npz, npy or idx file, digits or fashion-mnist."),
     ],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
-    ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE", help="Write a contact sheet as PNG.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="Write a contact sheet as PNG.")] = None,
     resolution: Annotated[str, typer.Option(help="auto, a side such as 64, or WIDTHxHEIGHT.")] = "auto",
     channels: Annotated[str, typer.Option(help="auto, 1 (grey), 3 (RGB) or 4 (RGBA).")] = "auto",
-    fit: Annotated[
-        str, typer.Option(help="How another shape is brought to it: crop, pad or stretch.")
-    ] = "crop",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that decode; all cores unless given.")
-    ] = None,
+    fit: Annotated[str, typer.Option(help="How another shape is brought to it: crop, pad or stretch.")] = "crop",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; all cores unless given.")] = None,
 ) -> None:
-    """Decodes every file and reports what is broken, doubled, tiny or odd, the classes, and what would be trained on."""
+    """Decodes every file; reports what is broken, doubled or odd, classes, and what would be trained on."""
     from rich.console import Console
 
     from zeuxis.config import DataOptions, parse, parse_resolution
@@ -50,9 +42,7 @@ def check(
     options = parse(DataOptions, settings, "data")
     console = Console()
     with console.status(f"reading {data}") as status:
-        report = scan(
-            data, options, workers, lambda what, done, total: status.update(f"{what} {done:,} of {total:,}")
-        )
+        report = scan(data, options, workers, lambda what, done, total: status.update(f"{what} {done:,} of {total:,}"))
     show(console, report)
     if json_file is not None:
         _write_json(json_file, report)
@@ -70,8 +60,9 @@ def show(console: Any, report: Report) -> None:
     from rich.text import Text
 
     table = Table(title=Text(report.name), show_lines=False)
-    for header, justify in (("what", "left"), ("number", "right"), ("", "left")):
-        table.add_column(header, justify=justify, overflow="fold")
+    table.add_column("what", overflow="fold")
+    table.add_column("number", justify="right")
+    table.add_column("", overflow="fold")
     for row in report.rows():
         table.add_row(*(Text(cell) for cell in row))  # names of files may look like markup
     console.print(table)
@@ -95,9 +86,7 @@ def _write_sheet(path: Path, report: Report) -> None:
 
     picture = report.sheet()
     if picture is None:
-        raise UserError(
-            "--sheet", str(path), "data with at least one usable picture", "see the list of skipped files"
-        )
+        raise UserError("--sheet", str(path), "data with at least one usable picture", "see the list of skipped files")
     try:
         save_png(picture, path)
     except OSError as error:

@@ -9,7 +9,9 @@ import typer
 
 
 def info(
-    what: Annotated[str | None, typer.Argument(help="A model, a run, data, or a model name such as dcgan/small.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="A model, a run, data, or a model name such as dcgan/small.")
+    ] = None,
 ) -> None:
     """Show what a model, a run, data or a preset is and can do; without an argument, every model name."""
     from rich.console import Console
@@ -54,12 +56,19 @@ def _run_rows(path: Path) -> list[tuple[str, str]]:
         resolved = json.loads((path / "config.json").read_text(encoding="utf-8"))["resolved"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError("RUN", str(path), "a run folder with a config.json", f"it cannot be read: {error}") from None
-    rows = [(key, str(resolved[key])) for key in ("model", "data", "train_pictures", "device", "precision") if key in resolved]
+    rows = [
+        (key, str(resolved[key]))
+        for key in ("model", "data", "train_pictures", "device", "precision")
+        if key in resolved
+    ]
     stats = read_json_lines(path / "stats.jsonl")
     if stats:
         rows.append(("images seen", f"{stats[-1]['images_seen']:,} of {stats[-1]['progress']:.0%} done"))
     rows.append(("finished", "yes" if (path / "finished.json").exists() else "no"))
-    rows += [(f"{row['metric']} at {row['images_seen']:,}", f"{row['value']:.5g}") for row in read_json_lines(path / "metrics.jsonl")]
+    rows += [
+        (f"{row['metric']} at {row['images_seen']:,}", f"{row['value']:.5g}")
+        for row in read_json_lines(path / "metrics.jsonl")
+    ]
     return rows
 
 
@@ -70,9 +79,14 @@ def _model_rows(path: Path) -> list[tuple[str, str]]:
     parameters = sum(p.numel() for network in model.networks.values() for p in network.parameters())
     can = ", ".join(sorted(model.family.capabilities)) or "sample only"
     rows = [("model", model.name), ("pictures", str(model.spec)), ("parameters", f"{parameters:,}"), ("can", can),
-            ("sampling options", ", ".join(model.family.render_options)), ("classes", ", ".join(model.classes) or "none"),
+            ("sampling options", ", ".join(model.family.render_options)),
+            ("classes", ", ".join(model.classes) or "none"),
             ("weights SHA-256", model.hash)]  # fmt: skip
-    return rows + [(key.replace("_", " "), str(value)) for key, value in model.about.items()] + _settings(model.family.settings)
+    return (
+        rows
+        + [(key.replace("_", " "), str(value)) for key, value in model.about.items()]
+        + _settings(model.family.settings)
+    )
 
 
 def _preset_rows(name: str) -> list[tuple[str, str]]:
@@ -91,5 +105,6 @@ def _data_rows(what: str) -> list[tuple[str, str]]:
     from zeuxis.data import open_dataset
 
     data = open_dataset(what)
-    return [("data", data.name), ("pictures", str(data.spec)), ("train / val / test", f"{len(data.train)} / {len(data.val)} / {len(data.test)}"),
+    return [("data", data.name), ("pictures", str(data.spec)),
+            ("train / val / test", f"{len(data.train)} / {len(data.val)} / {len(data.test)}"),
             ("classes", ", ".join(data.classes) or "none"), ("fingerprint", data.fingerprint)]  # fmt: skip

@@ -35,7 +35,16 @@ def sample(
 
     from zeuxis.checkpoint import load_model
     from zeuxis.planning import choose_device
-    from zeuxis.sampling import Sampler, class_index, count_seeds, parse_seeds, render_options, seeds_array, write_npz, write_pngs
+    from zeuxis.sampling import (
+        Sampler,
+        class_index,
+        count_seeds,
+        parse_seeds,
+        render_options,
+        seeds_array,
+        write_npz,
+        write_pngs,
+    )
 
     total = count_seeds(seeds)
     loaded = load_model(model)
@@ -49,5 +58,7 @@ def sample(
         numbers = seeds_array(seeds)
         write_npz(chunks, numbers, sampler.label_array(numbers, label), loaded.spec, written[0])
     else:
-        written = write_pngs(chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST)
+        written = write_pngs(
+            chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST
+        )
     Console().print(f"{total} pictures: {', '.join(str(path) for path in written)}", markup=False, highlight=False)

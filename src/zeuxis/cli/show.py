@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from zeuxis.training import Event
@@ -65,3 +74,21 @@ class RunDisplay:
         if not self.console.is_terminal and math.floor(share * 10) > self._lines:
             self._lines = math.floor(share * 10)
             self.console.print(f"{images}  {speed}  {losses}", markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def waiting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A line with what is being done, how far it is and the time left: the `progress` callback of long functions."""
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    task = progress.add_task("", total=None)
+
+    def show(what: str, done: int, total: int) -> None:
+        if what != progress.tasks[0].description:
+            progress.reset(task, description=what, total=total or None)
+        progress.update(task, completed=done, total=total or None)
+
+    with progress:
+        yield show

@@ -74,7 +74,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     snapshots: Annotated[int, typer.Option(help="How often samples are drawn and the model is judged.")] = 10,
     out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run, also to a larger --kimg or --budget.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run, also to a larger --kimg or --budget.")
+    ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="key=value over the preset's settings.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
 ) -> None:
@@ -87,7 +89,8 @@ def train(
     values: dict[str, Any] = {
         "model": model, "kimg": kimg, "budget": None if budget is None else parse_duration(budget), "batch": batch,
         "micro_batch": micro_batch, "conditional": conditional, "mirror": mirror, "device": device,
-        "precision": precision.value, "kernels": kernels.value, "seed": seed, "snapshots": snapshots, "settings": parse_settings(setting or []),
+        "precision": precision.value, "kernels": kernels.value, "seed": seed, "snapshots": snapshots,
+        "settings": parse_settings(setting or []),
         "data": {"resolution": parse_resolution(resolution), "fit": fit.value, "wrap": wrap.value if wrap else "",
                  "channels": "auto" if channels is Channels.auto else int(channels.value)},
     }  # fmt: skip
@@ -140,7 +143,9 @@ def resumed(options: TrainOptions, resume: Path) -> TrainOptions:
     try:
         asked = json.loads((resume / "config.json").read_text(encoding="utf-8"))["asked"]["options"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("--resume", str(resume), "a run folder with config.json", f"it cannot be read: {error}") from None
+        raise UserError(
+            "--resume", str(resume), "a run folder with config.json", f"it cannot be read: {error}"
+        ) from None
     longer = {key: getattr(options, key) for key in ("kimg", "budget") if getattr(options, key) is not None}
     if longer:
         asked |= {"kimg": None, "budget": None, **longer}

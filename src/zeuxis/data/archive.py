@@ -1,4 +1,5 @@
-"""A zip file of pictures as a source. Its directory is read once; names are labels, never paths on this machine."""
+"""A zip file of pictures as a source. Its directory is read once; names are labels, never paths on this
+machine."""
 
 from __future__ import annotations
 
@@ -14,9 +15,7 @@ from zeuxis.data.labels import DOCUMENTS, MAX_DOCUMENT, label_files
 from zeuxis.data.listing import Listing
 from zeuxis.errors import DataError
 
-MAX_RATIO = (
-    200  # unpacked to packed; pictures are compressed already, so only BMP and TIFF come anywhere near
-)
+MAX_RATIO = 200  # unpacked to packed; pictures are compressed already, so only BMP and TIFF come anywhere near
 SMALL = 2**20  # bytes below which the ratio does not matter
 MAX_TOTAL_RATIO = 1100  # deflate cannot do more: a zip that claims more uses the same bytes several times
 
@@ -71,9 +70,7 @@ class ZipSource:
             kind="zip",
             root=str(self.path.resolve()),
             names=names,
-            items=[
-                [i.header_offset, i.compress_size, i.file_size, i.compress_type, i.CRC] for _, i in pictures
-            ],
+            items=[[i.header_offset, i.compress_size, i.file_size, i.compress_type, i.CRC] for _, i in pictures],
             sizes=np.array([info.file_size for _, info in pictures], np.int64),
             labels=found.labels,
             splits=found.splits,
@@ -97,16 +94,12 @@ class ZipSource:
     def _document(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, reason: str) -> bytes:
         # JSON of a million equal lines packs far better than a picture: only its size counts.
         if info.file_size > MAX_DOCUMENT or "method" in reason or "password" in reason:
-            raise DataError(
-                info.filename, reason or f"{info.file_size:,} bytes", f"at most {MAX_DOCUMENT:,} bytes", ""
-            )
+            raise DataError(info.filename, reason or f"{info.file_size:,} bytes", f"at most {MAX_DOCUMENT:,} bytes", "")
         try:
             with archive.open(info) as member:
                 return member.read(info.file_size)
         except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
-            raise DataError(
-                info.filename, str(error), "a readable member", "make the zip file anew"
-            ) from None
+            raise DataError(info.filename, str(error), "a readable member", "make the zip file anew") from None
 
 
 def _absurd(info: zipfile.ZipInfo) -> str:

@@ -1,4 +1,5 @@
-"""Sources whose pictures are decoded already: arrays in memory, `.npy` and `.npz`. Files are streamed, never loaded whole."""
+"""Sources whose pictures are decoded already: arrays in memory, `.npy` and `.npz`. Files are streamed, never
+loaded whole."""
 
 from __future__ import annotations
 
@@ -34,15 +35,11 @@ def picture_shape(shape: Sequence[int], dtype: Any, what: str) -> tuple[int, int
     """(N, H, W, C) of an array that holds pictures; `DataError` saying what is wanted for any other."""
     got = f"{dtype} {list(shape)}"
     if str(dtype) != "uint8":
-        raise DataError(
-            what, got, WANTED, "scale the values to 0..255 and convert them with .astype(numpy.uint8)"
-        )
+        raise DataError(what, got, WANTED, "scale the values to 0..255 and convert them with .astype(numpy.uint8)")
     full = (*shape, 1) if len(shape) == 3 else tuple(shape)
     if len(full) != 4 or full[3] not in (1, 3, 4):
         channels_first = len(full) == 4 and full[1] in (1, 3, 4)
-        raise DataError(
-            what, got, WANTED, "use .transpose(0, 2, 3, 1)" if channels_first else "reshape the array"
-        )
+        raise DataError(what, got, WANTED, "use .transpose(0, 2, 3, 1)" if channels_first else "reshape the array")
     count, height, width, channels = (int(side) for side in full)
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and count <= MAX_PICTURES):
         raise DataError(what, got, f"sides from 1 to {MAX_SIDE}", "make the pictures smaller")
@@ -107,16 +104,13 @@ class reading:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         wrong = (OSError, EOFError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
         zlib_error = kind is not None and kind.__name__ == "error"
-        if (
-            error is not None
-            and (isinstance(error, wrong) or zlib_error)
-            and not isinstance(error, DataError)
-        ):
+        if error is not None and (isinstance(error, wrong) or zlib_error) and not isinstance(error, DataError):
             raise DataError("DATA", self.what, "a complete file", f"it cannot be read: {error}") from None
 
 
 def read_exactly(file: IO[bytes], count: int) -> bytes:
-    """`count` bytes; EOFError where there are fewer. Reads in parts, so a false count allocates nothing in advance."""
+    """`count` bytes; EOFError where there are fewer. Reads in parts, so a false count allocates nothing in
+    advance."""
     parts, left = [], count
     while left:
         part = file.read(min(left, 2**24))
@@ -128,7 +122,8 @@ def read_exactly(file: IO[bytes], count: int) -> bytes:
 
 
 def npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """(shape, dtype, bytes of header) of an open `.npy` stream; object arrays and Fortran order are refused."""
+    """(shape, dtype, bytes of header) of an open `.npy` stream; object arrays and Fortran order are
+    refused."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise DataError("DATA", what, "an .npy file of version 1 or 2", "save it again with numpy.save")
@@ -149,11 +144,10 @@ def npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[An
 
 
 def label_numbers(values: NDArray[Any], count: int, what: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Whole numbers (negative: none) or names, `[N]` -> int64 labels and the names of the classes that occur."""
+    """Whole numbers (negative: none) or names, `[N]` -> int64 labels and the names of the classes that
+    occur."""
     if values.shape not in ((count,), (count, 1)) or values.dtype.kind not in "iuUb":
-        raise DataError(
-            what, f"{values.dtype} {list(values.shape)}", f"whole numbers or names, [{count}]", ""
-        )
+        raise DataError(what, f"{values.dtype} {list(values.shape)}", f"whole numbers or names, [{count}]", "")
     flat = values.reshape(-1)
     present, index = np.unique(flat, return_inverse=True)
     texts = [str(value) if values.dtype.kind == "U" else str(int(value)) for value in present]
@@ -171,7 +165,8 @@ def stacked_listing(
     classes: tuple[str, ...] = (),
     train: int | None = None,
 ) -> Listing:
-    """A listing of decoded pictures; where `train` is given, those from that number on are the source's test split."""
+    """A listing of decoded pictures; where `train` is given, those from that number on are the source's test
+    split."""
     splits = np.full(stack.count, NO_SPLIT, np.int8)
     if train is not None:
         splits[:train], splits[train:] = TRAIN, TEST
@@ -197,7 +192,8 @@ class ArraySource:
     def __init__(self, array: NDArray[Any], labels: NDArray[Any] | None = None, name: str = "array") -> None:
         self.name = name
         self.stack = MemoryStack(array)
-        self.labels, self.classes = None, ()
+        self.labels: NDArray[np.int64] | None = None
+        self.classes: tuple[str, ...] = ()
         if labels is not None:
             self.labels, self.classes = label_numbers(np.asarray(labels), self.stack.count, "labels")
 
@@ -205,9 +201,9 @@ class ArraySource:
         """From the content, which is at hand."""
         digest = hashlib.sha256(repr((self.stack.count, self.stack.shape, self.classes)).encode())
         for block in self.stack.blocks(4096):
-            digest.update(block)
+            digest.update(memoryview(block))  # type: ignore[arg-type]
         if self.labels is not None:
-            digest.update(self.labels)
+            digest.update(self.labels.tobytes())
         return f"array {digest.hexdigest()}"
 
     def listing(self) -> Listing:
@@ -216,7 +212,8 @@ class ArraySource:
 
 
 class ArrayFileSource:
-    """An `.npy` or `.npz` file: images under `images`, `arr_0` or `x_train` (a test split under `x_test`), `labels`."""
+    """An `.npy` or `.npz` file: images under `images`, `arr_0` or `x_train` (a test split under `x_test`),
+    `labels`."""
 
     count = bytes = 0  # nothing to decode
 
@@ -246,9 +243,7 @@ class ArrayFileSource:
         if key is None and len(members) == 1:
             key = next(iter(members))
         if key is None:
-            raise DataError(
-                "DATA", f"{self.path.name} with {sorted(members)[:8]}", f"{WANTED} under `images`", ""
-            )
+            raise DataError("DATA", f"{self.path.name} with {sorted(members)[:8]}", f"{WANTED} under `images`", "")
         stack = self._member_stack(members[key])
         labels = next((self._small(members[name]) for name in LABEL_KEYS if name in members), None)
         train = None
@@ -261,11 +256,7 @@ class ArrayFileSource:
             (None, ()) if labels is None else label_numbers(labels, stack.count, f"{self.path.name} labels")
         )
         names = next((self._small(members[name]) for name in CLASS_KEYS if name in members), None)
-        if (
-            names is not None
-            and names.dtype.kind == "U"
-            and all(c.isdigit() and int(c) < len(names) for c in classes)
-        ):
+        if names is not None and names.dtype.kind == "U" and all(c.isdigit() and int(c) < len(names) for c in classes):
             classes = tuple(str(names[int(number)]) for number in classes)
         return stacked_listing(stack, numbers, classes, train)
 

@@ -1,7 +1,9 @@
-"""Scan and cache in one pass: every file is read and decoded once, checked, and its pixels written at their place.
+"""Scan and cache in one pass: every file is read and decoded once, checked, and its pixels written at their
+place.
 
-The shape to decode to must be known before the first picture is: a few spread over the data are looked at, and what
-`auto` means is guessed from them. Where all the data say otherwise in the end, a second pass follows; that is rare.
+The shape to decode to must be known before the first picture is: a few spread over the data are looked at,
+and what `auto` means is guessed from them. Where all the data say otherwise in the end, a second pass
+follows; that is rare.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from zeuxis.config import DataOptions, fingerprint
 from zeuxis.data.cache import Cache, Store
 from zeuxis.data.decide import Shape, decide
 from zeuxis.data.decode import Job, Result, write_pixels
-from zeuxis.data.duplicates import exact_groups, merge_groups, near_pairs
+from zeuxis.data.duplicates import Pairs, exact_groups, merge_groups, near_pairs
 from zeuxis.data.findings import make_report
 from zeuxis.data.listing import Listing, Source
 from zeuxis.data.pool import Pool, available_cores
@@ -45,7 +47,8 @@ def prepare(
 ) -> tuple[Store | None, Report]:
     """The cached pictures of a source and its report, from an earlier scan where nothing has changed.
 
-    The store is None where not one picture can be used. One process builds; others wait and then use what it built.
+    The store is None where not one picture can be used. One process builds; others wait and then use what it
+    built.
     """
     asked = [options.resolution, options.fit, options.channels, options.max_pixels]
     quick = fingerprint([FORMAT, source.quick(), asked])[:32]
@@ -89,11 +92,9 @@ class _Build:
         report.notes = listing.notes
         if not len(good):
             return None, report
-        pixels = np.memmap(self.out, np.uint8, "r", shape=(len(listing), *shape))
         records = records[good]
         groups, copies = exact_groups(records)
-        near, equal = near_pairs(records, groups, lambda positions: np.asarray(pixels[good[positions]]))
-        del pixels  # closed before the folder is moved
+        near, equal = self._near(records, groups, good, (len(listing), *shape))
         labels, classes = _classes_that_occur(listing.labels[good], listing.classes)
         make_report(report, listing, good, records, copies, near, labels, classes, shape, why)
         report.seconds = round(time.monotonic() - self.started, 3)
@@ -110,6 +111,13 @@ class _Build:
         store = self.cache.keep(self.folder, quick, index, columns, report)
         report.preview = store.preview
         return store, report
+
+    def _near(
+        self, records: Records, groups: NDArray[np.uint64], good: NDArray[np.int64], shape: tuple[int, ...]
+    ) -> tuple[Pairs, Pairs]:
+        """`near_pairs` with the pixels just written; their map is closed again before the folder is moved."""
+        pixels = np.memmap(self.out, np.uint8, "r", shape=shape)
+        return near_pairs(records, groups, lambda positions: np.asarray(pixels[good[positions]]))
 
     def _decode(self, listing: Listing, pool: Pool) -> tuple[Records, dict[int, str], Shape, str]:
         """Records and reasons of all files, the shape of the written pixels and why it is that."""
@@ -137,10 +145,7 @@ class _Build:
         elif len(listing):
             step = max(1, len(listing) // PEEK)
             few = [listing.items[index] for index in range(0, len(listing), step)]
-            jobs = (
-                self._job(listing, few[start : start + 8], 0, (4, 8, 8), "")
-                for start in range(0, len(few), 8)
-            )
+            jobs = (self._job(listing, few[start : start + 8], 0, (4, 8, 8), "") for start in range(0, len(few), 8))
             results: list[Records] = []
             pool.run(jobs, lambda job, result: results.append(result.records))
             peeked = np.concatenate(results)
@@ -156,7 +161,8 @@ class _Build:
         self.cache.need(total * math.prod(shape))
         with open(self.out, "wb") as file:
             file.truncate(total * math.prod(shape))
-        records, reasons = empty_records(total), {}
+        records = empty_records(total)
+        reasons: dict[int, str] = {}
         done = 0
 
         def take(job: Job, result: Result) -> None:
@@ -192,9 +198,7 @@ class _Build:
 
     def _job(self, listing: Listing, items: list[object], start: int, shape: Shape, out: str) -> Job:
         assert listing.kind != "stacked"
-        return Job(
-            listing.kind, listing.root, items, start, shape, self.options.fit, self.options.max_pixels, out
-        )
+        return Job(listing.kind, listing.root, items, start, shape, self.options.fit, self.options.max_pixels, out)
 
 
 def _swap(shape: tuple[int, int, int]) -> Shape:
@@ -205,7 +209,8 @@ def _swap(shape: tuple[int, int, int]) -> Shape:
 def _classes_that_occur(
     labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels and names without the classes of which no picture could be used; none where fewer than two are left."""
+    """Labels and names without the classes of which no picture could be used; none where fewer than two are
+    left."""
     occur = np.unique(labels[labels >= 0])
     if len(occur) < 2:
         return np.full(len(labels), -1, np.int64), ()
@@ -221,8 +226,9 @@ def _content(
     classes: tuple[str, ...],
     splits: NDArray[np.int8],
 ) -> str:
-    """SHA-256 of what the data are: names, content, labels and splits, wherever they lie and however they are read."""
+    """SHA-256 of what the data are: names, content, labels and splits, wherever they lie and however they are
+    read."""
     digest = hashlib.sha256(json.dumps([names, classes], ensure_ascii=True).encode())
     for column in (np.ascontiguousarray(records["digest"]), labels, splits):
-        digest.update(np.ascontiguousarray(column))
+        digest.update(column.tobytes())
     return digest.hexdigest()

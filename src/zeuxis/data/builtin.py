@@ -22,9 +22,8 @@ BUILTIN = ("digits", "fashion-mnist")
 DIGITS_TOP = 16  # the values of scikit-learn's digits go from 0 to 16
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts it
 FASHION_HOME = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
-FASHION_CLASSES = (
-    "T-shirt or top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+_CLOTHES = ("T-shirt or top", "Trouser", "Pullover", "Dress", "Coat")
+FASHION_CLASSES = (*_CLOTHES, "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 # SHA-256 of what the files unpack to (their compression differs between places), and that many bytes.
 FASHION_FILES = {
     "train-images-idx3-ubyte.gz": (
@@ -61,9 +60,7 @@ class DigitsSource:
 def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """(uint8 `[1797, 8, 8]`, int64 `[1797]`); read without importing scikit-learn, which takes a second."""
     found = importlib.util.find_spec("sklearn")
-    table = (
-        Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz" if found and found.origin else None
-    )
+    table = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz" if found and found.origin else None
     if table is not None and table.exists():
         with gzip.open(table, "rt") as file:
             values = np.loadtxt(file, delimiter=",")
@@ -92,19 +89,16 @@ class FashionSource(IdxSource):
 
 
 def find_fashion(cache: Path) -> Path:
-    """The folder with the four files: Debian's, else the user's cache, filled from the public home when empty."""
+    """The folder with the four files: Debian's, else the user's cache, filled from the public home when
+    empty."""
     for folder in (FASHION_FOLDER, cache / "fashion-mnist"):
         if all((folder / name).is_file() for name in FASHION_FILES):
             return folder
     try:
         return _download(cache / "fashion-mnist")
     except OSError as error:  # urllib's errors are OSErrors
-        raise DataError(
-            "DATA",
-            "fashion-mnist",
-            f"its files in {FASHION_FOLDER} or {cache / 'fashion-mnist'}, or a way to {FASHION_HOME} ({error})",
-            "apt-get install dataset-fashion-mnist",
-        ) from None
+        allowed = f"its four files in {FASHION_FOLDER} or {cache / 'fashion-mnist'} (no download: {error})"
+        raise DataError("DATA", "fashion-mnist", allowed, "apt-get install dataset-fashion-mnist") from None
 
 
 def _download(folder: Path) -> Path:

@@ -1,8 +1,9 @@
-"""The cache on disk: decoded pictures in one memory-mapped file with an index, whole or absent, shared by processes.
+"""The cache on disk: decoded pictures in one memory-mapped file with an index, whole or absent, shared by
+processes.
 
-CACHE/data/sets/KEY/    pixels.u8  columns.npz  names.json  index.json    one folder per data content and picture shape
-CACHE/data/known/Q.json            which KEY a source with this quick key (names, sizes, times) has, and its report
-CACHE/data/building/Q/             a build under way, guarded by CACHE/data/locks/Q.lock
+    CACHE/data/sets/KEY/      pixels.u8, columns.npz, names.json, index.json: one content in one picture shape
+    CACHE/data/known/Q.json   which KEY a source with this quick key (names, sizes, times) has, and its report
+    CACHE/data/building/Q/    a build under way, guarded by CACHE/data/locks/Q.lock
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def cache_root(cache_dir: Path | None = None) -> Path:
 
 @dataclass
 class Store:
-    """An opened set: `pixels` uint8 memory map `[slots, C, H, W]`; the other columns have one entry per usable picture."""
+    """An opened set: `pixels` uint8 memory map `[slots, C, H, W]`; the other columns have one entry per
+    usable picture."""
 
     folder: Path
     fingerprint: str
@@ -90,27 +92,25 @@ class Cache:
         return store, report
 
     def open(self, key: str) -> Store:
-        """Opens a set after checking index, columns and the pixel file's size and probes; ValueError where torn."""
+        """Opens a set after checking index, columns and the pixel file's size and probes; ValueError where
+        torn."""
         folder = self.base / "sets" / key
         index = _checked(json.loads((folder / "index.json").read_text(encoding="utf-8")))
         content = (folder / "columns.npz").read_bytes()
         if hashlib.sha256(content).hexdigest() != index["columns"]:
             raise ValueError("columns.npz does not have the checksum in the index")
         with np.load(io.BytesIO(content), allow_pickle=False) as columns:
-            slots, labels, declared, groups = (
-                columns[name] for name in ("slots", "labels", "declared", "groups")
-            )
+            slots, labels, declared, groups = (columns[name] for name in ("slots", "labels", "declared", "groups"))
         path, shape = folder / "pixels.u8", tuple(index["shape"])
         if path.stat().st_size != index["bytes"] or _probe(path) != index["probes"]:
             raise ValueError("pixels.u8 is not what the index says")
         pixels = np.memmap(path, np.uint8, "r", shape=shape)
-        return Store(
-            folder, index["fingerprint"], tuple(index["classes"]), pixels, slots, labels, declared, groups
-        )
+        return Store(folder, index["fingerprint"], tuple(index["classes"]), pixels, slots, labels, declared, groups)
 
     @contextlib.contextmanager
     def building(self, quick: str, progress: Callable[[str, int, int], None] | None = None) -> Iterator[Path]:
-        """An empty folder to build in, alone among all processes; removed at the end unless it was moved away."""
+        """An empty folder to build in, alone among all processes; removed at the end unless it was moved
+        away."""
         with _disk_errors(self.base):
             for name in ("sets", "known", "building", "locks"):
                 (self.base / name).mkdir(parents=True, exist_ok=True)
@@ -130,10 +130,9 @@ class Cache:
         if size + SPARE > free:
             raise _full(self.base, f"the decoded pictures need {_words(size)}, {_words(free)} are free")
 
-    def keep(
-        self, built: Path, quick: str, index: dict[str, Any], columns: dict[str, Any], report: Report
-    ) -> Store:
-        """Completes a built folder (its `pixels.u8` and `names.json` are written), moves it in place and opens it."""
+    def keep(self, built: Path, quick: str, index: dict[str, Any], columns: dict[str, Any], report: Report) -> Store:
+        """Completes a built folder (its `pixels.u8` and `names.json` are written), moves it in place and
+        opens it."""
         buffer = io.BytesIO()
         np.savez(buffer, **columns)
         (built / "columns.npz").write_bytes(buffer.getvalue())
@@ -180,7 +179,8 @@ class Cache:
         return str(self.base / "locks" / f"{quick}.lock")
 
     def _sweep(self, mine: str) -> None:
-        """Removes what builds of other sources left when they were killed; a build under way holds its lock."""
+        """Removes what builds of other sources left when they were killed; a build under way holds its
+        lock."""
         for folder in (self.base / "building").iterdir():
             if folder.name == mine:
                 continue
@@ -203,9 +203,7 @@ def _disk_errors(base: Path) -> Iterator[None]:
 
 
 def _full(base: Path, detail: str) -> RunFault:
-    return RunFault(
-        f"the disk of the cache {base} is full: {detail}; free space or set ZEUXIS_CACHE to another disk"
-    )
+    return RunFault(f"the disk of the cache {base} is full: {detail}; free space or set ZEUXIS_CACHE to another disk")
 
 
 def _words(size: int) -> str:

@@ -19,7 +19,7 @@ from zeuxis.data.cache import Cache, Store, cache_root
 from zeuxis.data.folder import FolderSource
 from zeuxis.data.idx import IdxSource, images_in
 from zeuxis.data.listing import TEST, TRAIN, VAL, Source
-from zeuxis.data.report import Report
+from zeuxis.data.report import Report, printable
 from zeuxis.data.split import split
 from zeuxis.errors import DataError, UserError
 
@@ -41,7 +41,8 @@ class Split:
         return len(self._slots)
 
     def take(self, positions: Any) -> Pixels:
-        """Pictures at `positions` (int `[n]`, in any order, repeats allowed) as uint8 `[n, C, H, W]`, straight alpha."""
+        """Pictures at `positions` (int `[n]`, in any order, repeats allowed) as uint8 `[n, C, H, W]`,
+        straight alpha."""
         return np.asarray(self._pixels[self._slots[np.asarray(positions, np.int64)]])
 
     def batches(self, size: int) -> Iterator[Pixels]:
@@ -58,7 +59,8 @@ class Dataset:
     """Pictures of one spec, cut into `train`, `val` and `test`.
 
     `classes` are names by label (empty without labels), `class_counts` how many training pictures each has;
-    `fingerprint` is the SHA-256 of the content, `key` of content and options; `report` is what the scan found.
+    `fingerprint` is the SHA-256 of the content, `key` of content and what was asked for, `pictures_key` of the
+    pictures and splits that came of it; `report` is what the scan found.
     """
 
     def __init__(self, name: str, store: Store, report: Report, options: DataOptions) -> None:
@@ -68,6 +70,8 @@ class Dataset:
         self.spec = ImageSpec(height=height, width=width, channels=channels, **wrap)
         self.classes, self.fingerprint = store.classes, store.fingerprint
         self.key = fingerprint([store.fingerprint, options.to_json()])
+        cut = [options.fit, options.split_seed, options.test_fraction, options.val_fraction]
+        self.pictures_key = fingerprint([store.fingerprint, store.pixels.shape[1:], cut])
         self._store = store
         codes = split(store.groups, store.labels, store.declared, options)
         self.positions = {code: np.flatnonzero(codes == code) for code in (TRAIN, VAL, TEST)}
@@ -88,8 +92,8 @@ class Dataset:
         return [names[index] for index in self.positions[code]] if names else []
 
     def __repr__(self) -> str:
-        parts = f"train={len(self.train)}, val={len(self.val)}, test={len(self.test)}, classes={len(self.classes)}"
-        return f"Dataset({self.name!r}, {self.spec}, {parts})"
+        sizes = f"train={len(self.train)}, val={len(self.val)}, test={len(self.test)}"
+        return f"Dataset({self.name!r}, {self.spec}, {sizes}, classes={len(self.classes)})"
 
 
 def open_dataset(
@@ -105,7 +109,8 @@ def open_dataset(
     """Opens pictures for training or judging: scanned and decoded once, then at once from the cache.
 
     Args:
-        data: Any DATA form, an array uint8 `[N, H, W]` or `[N, H, W, C]`, or a data set, which passes through.
+        data: Any DATA form, an array uint8 `[N, H, W]` or `[N, H, W, C]`, or a data set, which passes
+            through.
         options: Resolution, fit, channels, splits.
         labels: For an array only: whole numbers (negative: none) or names, `[N]`.
         cache_dir: Instead of `$ZEUXIS_CACHE` or the platform's folder for caches.
@@ -138,11 +143,10 @@ def scan(
     *,
     cache_dir: Path | None = None,
 ) -> Report:
-    """Decodes every picture and reports what was found; fills the cache too, so that training then starts at once."""
+    """Decodes every picture and reports what was found; fills the cache too, so that training then starts at
+    once."""
     _one_frame(options)
-    return prepare(
-        _source(source, None, cache_dir), options, Cache(cache_root(cache_dir)), workers, progress
-    )[1]
+    return prepare(_source(source, None, cache_dir), options, Cache(cache_root(cache_dir)), workers, progress)[1]
 
 
 def is_data(data: str | Path) -> bool:
@@ -151,7 +155,8 @@ def is_data(data: str | Path) -> bool:
 
 
 def safe_name(name: str) -> str:
-    """A short name of letters, digits, dot, dash and underscore that can be part of a folder's name anywhere."""
+    """A short name of letters, digits, dot, dash and underscore that can be part of a folder's name
+    anywhere."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:MAX_NAME].strip("-._").lower() or "data"
 
 
@@ -163,7 +168,8 @@ def _one_frame(options: DataOptions) -> None:
 def _what_was_there(report: Report) -> str:
     if report.skipped:
         name, reason = report.skipped[0]
-        return f"{report.files} files were seen, {len(report.skipped)} skipped, first {name}: {reason}; see `zeuxis data check`"
+        seen = f"{report.files} files were seen, {len(report.skipped)} skipped"
+        return f"{seen}, first {printable(name)}: {reason}; see `zeuxis data check`"
     return f"{report.pictures} pictures were found; give more, or lower test_fraction and val_fraction"
 
 
@@ -172,9 +178,7 @@ def _source(data: str | Path | NDArray[Any], labels: NDArray[Any] | None, cache_
     if isinstance(data, np.ndarray):
         return ArraySource(data, labels)
     if labels is not None:
-        raise UserError(
-            "labels", "an array", "labels only beside an array of pictures", "put them in metadata.jsonl"
-        )
+        raise UserError("labels", "an array", "labels only beside an array of pictures", "put them in metadata.jsonl")
     if not isinstance(data, (str, Path)):
         raise DataError("DATA", type(data).__name__, f"{FORMS}, or an array of {WANTED}", "")
     if str(data) == "digits":
@@ -208,7 +212,5 @@ def _file_source(path: Path) -> Source:
     if head[:3] == b"\0\0\x08" or (head[:2] == b"\x1f\x8b" and "ubyte" in path.name.lower()):
         return IdxSource(path)
     if path.suffix.lower() in (".zip", ".npz", ".npy"):
-        raise DataError(
-            "DATA", str(path), f"a complete {path.suffix} file", "its first bytes are not those of one"
-        )
+        raise DataError("DATA", str(path), f"a complete {path.suffix} file", "its first bytes are not those of one")
     raise DataError("DATA", str(path), FORMS, "give the folder that the pictures are in")

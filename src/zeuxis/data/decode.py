@@ -1,4 +1,5 @@
-"""Bytes of picture files -> uint8 pixels and records. Runs in worker processes: imports no torch and no pydantic."""
+"""Bytes of picture files -> uint8 pixels and records. Runs in worker processes: imports no torch and no
+pydantic."""
 
 from __future__ import annotations
 
@@ -40,8 +41,9 @@ class BadFileError(Exception):
 class Job:
     """A run of consecutive files for one worker; plain values only, it travels as JSON.
 
-    `items` are names below the folder `root`, or `[offset, packed size, size, method, CRC]` of members of the zip file
-    `root`; pixels go to `out` from picture `start` on, each `shape` = (C, H, W), unless `out` is empty.
+    `items` are names below the folder `root`, or `[offset, packed size, size, method, CRC]` of members of the
+    zip file `root`; pixels go to `out` from picture `start` on, each `shape` = (C, H, W), unless `out` is
+    empty.
     """
 
     kind: Literal["folder", "zip"]
@@ -62,38 +64,52 @@ class Result:
     reasons: dict[int, str] = field(default_factory=dict)
 
 
+Look = tuple[int, int, Flag]  # width and height as a viewer shows them, properties
+NOT_OK: Look = (0, 0, Flag(0))
+
+
 def run_job(job: Job) -> Result:
-    """Reads, checks and decodes the files of `job` and writes their pixels; OSError only where writing fails."""
-    channels, height, width = job.shape
-    block = np.zeros((len(job.items), height, width, channels), np.uint8)
+    """Reads, checks and decodes the files of `job` and writes their pixels; OSError only where writing
+    fails."""
+    pixels = np.zeros((len(job.items), *job.shape), np.uint8)  # [n, C, H, W]
     result = Result(empty_records(len(job.items)))
+    sizes, digests, looks = [], [], []  # columns: numpy is slow at single values
     with quiet_pillow():
         for index, item in enumerate(job.items):
+            data, look = b"", NOT_OK
             try:
                 data = read_file(job.root, item) if job.kind == "folder" else read_member(job.root, item)
-                _look_at(data, job, result.records[index : index + 1], block[index])
+                look = _look_at(data, job, pixels[index])
             except BadFileError as bad:
-                block[index] = 0
+                pixels[index] = 0
                 result.reasons[index] = str(bad)[:MAX_REASON]
-    pixels = np.ascontiguousarray(block.transpose(0, 3, 1, 2))  # [n, C, H, W]
-    describe(pixels, result.records)
+            sizes.append(len(data))
+            digests.append(hashlib.sha256(data).digest()[:16])
+            looks.append(look)
+    records = result.records
+    records["bytes"] = sizes
+    records["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+    records["width"], records["height"], records["flags"] = np.array(looks, np.int64).reshape(-1, 3).T
+    describe(pixels, records)
     if job.out:
         write_pixels(job.out, job.start, pixels)
     return result
 
 
 def write_pixels(path: str, start: int, pixels: NDArray[np.uint8]) -> None:
-    """Writes uint8 `[n, C, H, W]` at picture `start` of the file; plain writes, because a full disk kills a memory map."""
+    """Writes uint8 `[n, C, H, W]` at picture `start` of the file; plain writes, because a full disk kills a
+    memory map."""
     with open(path, "r+b", buffering=0) as file:
         file.seek(start * pixels[0].size)
-        view = memoryview(pixels).cast("B")
+        view = memoryview(pixels).cast("B")  # type: ignore[arg-type]
         while view:
             view = view[file.write(view) :]
 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Our pixel limit instead of Pillow's, and no warnings: a stranger's file must not decide what the terminal shows."""
+    """Our pixel limit instead of Pillow's, and no warnings: a stranger's file must not decide what the
+    terminal shows."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -123,7 +139,8 @@ def read_file(root: str, name: str) -> bytes:
 
 
 def read_member(root: str, item: list[int]) -> bytes:
-    """The bytes of a zip member, never more than its directory entry claims; the claim was bounded when listing."""
+    """The bytes of a zip member, never more than its directory entry claims; the claim was bounded when
+    listing."""
     offset, packed, size, method, crc = item
     try:
         with open(root, "rb") as file:
@@ -145,48 +162,46 @@ def read_member(root: str, item: list[int]) -> bytes:
     return data
 
 
-def _look_at(data: bytes, job: Job, record: Records, place: NDArray[np.uint8]) -> None:
-    """Fills one record (of length 1) and the pixels `[H, W, C]`, or raises `BadFileError`."""
-    record["bytes"] = len(data)
-    record["digest"] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), "<u8")
+def _look_at(data: bytes, job: Job, place: NDArray[np.uint8]) -> Look:
+    """Decodes one file into `place` `[C, H, W]` and says what it is, or raises `BadFileError`."""
     if not data:
         raise BadFileError("empty file")
     channels, height, width = job.shape
     plain = plain_png(data, job.max_pixels)
     if plain is not None and plain.mode == MODES[channels] and plain.size == (width, height):
-        place[...] = np.frombuffer(plain.tobytes(), np.uint8).reshape(place.shape)
-        flags = Flag.OK | (Flag.GREY if channels == 1 else Flag(0))
+        _put(plain, place)
+        flags = Flag.OK | Flag.GREY if channels == 1 else Flag.OK
         if channels == 4:
-            flags |= Flag.ALPHA | (Flag.TRANSPARENT if place[..., 3].min() < 255 else Flag(0))
-        record["width"], record["height"], record["flags"] = width, height, flags
-        return
+            flags |= Flag.ALPHA | Flag.TRANSPARENT if place[3].min() < 255 else Flag.ALPHA
+        return width, height, flags
     try:
-        picture, flags = (plain, Flag(0)) if plain is not None else _open(data, job, record)
         if plain is not None:
-            record["width"], record["height"] = plain.size
+            picture, size, flags = plain, plain.size, Flag.OK
+        else:
+            picture, size, flags = _open(data, job)
         flags |= _colour_flags(picture, channels)
-        picture = fit_to(from_picture(picture, channels), height, width, job.fit)
+        _put(fit_to(from_picture(picture, channels), height, width, job.fit), place)
     except BadFileError:
         raise
     except Exception as error:  # whatever a decoder raises on a stranger's file, the scan goes on
         raise BadFileError(_reason(error, data)) from None
-    place[...] = np.frombuffer(picture.tobytes(), np.uint8).reshape(place.shape)
-    record["flags"] = flags | Flag.OK
+    return size[0], size[1], flags
+
+
+def _put(picture: Image.Image, place: NDArray[np.uint8]) -> None:
+    channels, height, width = place.shape
+    values = np.frombuffer(picture.tobytes(), np.uint8).reshape(height, width, channels)
+    place[...] = values.transpose(2, 0, 1)
 
 
 def plain_png(data: bytes, max_pixels: int) -> Image.Image | None:
-    """Decodes a PNG of 8 bits without palette, interlacing, transparency chunk, animation or EXIF; None for any other.
+    """Decodes a PNG of 8 bits without palette, interlacing, transparency chunk, animation or EXIF; None for
+    any other.
 
-    Pillow's general way spends a tenth of a small picture's time in Python. Whatever is unusual or broken here is None
-    too and goes the general way, which also finds the words for it.
+    Pillow's general way spends a tenth of a small picture's time in Python. Whatever is unusual or broken
+    here is None too and goes the general way, which also finds the words for it.
     """
-    if (
-        data[:8] != b"\x89PNG\r\n\x1a\n"
-        or len(data) < 57
-        or data[12:16] != b"IHDR"
-        or data[24] != 8
-        or data[28]
-    ):
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 57 or data[12:16] != b"IHDR" or data[24] != 8 or data[28]:
         return None
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     mode = PNG_MODES.get(data[25])
@@ -196,9 +211,7 @@ def plain_png(data: bytes, max_pixels: int) -> Image.Image | None:
     while True:
         length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
         end = place + 12 + length
-        if end > len(data) or zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(
-            data[end - 4 : end], "big"
-        ):
+        if end > len(data) or zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             return None
         if name == b"IDAT":
             packed.append(data[place + 8 : end - 4])
@@ -213,25 +226,24 @@ def plain_png(data: bytes, max_pixels: int) -> Image.Image | None:
         return None
 
 
-def _open(data: bytes, job: Job, record: Records) -> tuple[Image.Image, Flag]:
-    """Opens and decodes the first frame of any picture we read; fills width and height of the record."""
+def _open(data: bytes, job: Job) -> tuple[Image.Image, tuple[int, int], Flag]:
+    """Opens and decodes the first frame of any picture we read; with (width, height) as a viewer shows it."""
     picture: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
     width, height = picture.size
     if width * height > job.max_pixels:
         raise BadFileError(f"{width}x{height} pixels, more than the limit of {job.max_pixels:,}")
-    flags = Flag(0)
+    flags = Flag.OK
     if data[:4] == b"\x89PNG" and data[24] == 16:
         flags |= Flag.DEEP
     if picture.format != "MPO" and getattr(picture, "is_animated", False):
         flags |= Flag.ANIMATED
     # A JPEG may be decoded at 1/2, 1/4 or 1/8: twice the wanted side keeps what the antialiased resize needs.
-    picture.draft(None, (2 * max(job.shape[1:]),) * 2)  # type: ignore[arg-type]
+    picture.draft(None, (2 * max(job.shape[1:]), 2 * max(job.shape[1:])))
     picture.load()
     orientation = picture.getexif().get(0x0112, 1)
     if orientation in range(2, 9):
         flags |= Flag.ROTATED
-    record["width"], record["height"] = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return picture, flags
+    return picture, (height, width) if orientation in (5, 6, 7, 8) else (width, height), flags
 
 
 def _colour_flags(picture: Image.Image, channels: int) -> Flag:
@@ -245,14 +257,14 @@ def _colour_flags(picture: Image.Image, channels: int) -> Flag:
         flags |= Flag.PALETTE
     if has_transparency(picture):
         flags |= Flag.ALPHA
-        if picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]
+        if np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255:
             flags |= Flag.TRANSPARENT
     if picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith(("I", "F")):
         flags |= Flag.GREY
     elif channels == 1:  # the cached pixels cannot tell any more
         red, green, blue = from_picture(picture, 3).split()
-        spreads = [ImageChops.difference(red, other).getextrema()[1] for other in (green, blue)]
-        if max(spreads) <= GREY_TOLERANCE:  # type: ignore[type-var]
+        spreads = [np.asarray(ImageChops.difference(red, other)).max() for other in (green, blue)]
+        if max(spreads) <= GREY_TOLERANCE:
             flags |= Flag.GREY
     return flags
 

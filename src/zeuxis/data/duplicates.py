@@ -1,4 +1,5 @@
-"""Finds copies: exact ones by digest, near ones by difference hash and then by their pixels. Never all pairs."""
+"""Finds copies: exact ones by digest, near ones by difference hash and then by their pixels. Never all
+pairs."""
 
 from __future__ import annotations
 
@@ -9,9 +10,7 @@ from numpy.typing import NDArray
 
 from zeuxis.data.records import Records
 
-MAX_BITS = (
-    3  # of 64 that may differ; one of four 16-bit bands is then equal, so sorting by each band finds the pair
-)
+MAX_BITS = 3  # of 64 that may differ; one of four 16-bit bands is then equal, so sorting by each band finds the pair
 MAX_MEAN = 6  # levels between mean colours
 MAX_PIXEL = 5.0  # levels of mean absolute difference
 WINDOW = 6  # neighbours looked at in each sorted order: a flat background must not make it quadratic
@@ -38,7 +37,8 @@ def exact_groups(records: Records) -> tuple[NDArray[np.uint64], list[list[int]]]
 
 
 def near_pairs(records: Records, groups: NDArray[np.uint64], take: Take) -> tuple[Pairs, Pairs]:
-    """Pairs `[K, 2]` that look the same without being copies of one file, and among them those with equal pixels.
+    """Pairs `[K, 2]` that look the same without being copies of one file, and among them those with equal
+    pixels.
 
     Args:
         records: Of the good pictures.
@@ -77,7 +77,8 @@ def _candidates(records: Records, groups: NDArray[np.uint64]) -> Pairs:
 
 
 def merge_groups(groups: NDArray[np.uint64], pairs: Pairs) -> NDArray[np.uint64]:
-    """Groups in which every pair shares its number (the smaller), for pictures that are equal only as pixels."""
+    """Groups in which every pair shares its number (the smaller), for pictures that are equal only as
+    pixels."""
     merged = groups.copy()
     for _ in range(len(pairs)):  # chains settle after as many rounds as they are long, as a rule one or two
         low = np.minimum(merged[pairs[:, 0]], merged[pairs[:, 1]])

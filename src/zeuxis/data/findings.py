@@ -27,7 +27,7 @@ FLAGS = (
 SMALL = 0.5  # of the side that is trained on
 ODD_ASPECT = 2.0  # times the median aspect
 EXPLAINED = {
-    "exact duplicates": "exact duplicates are kept; copies of one picture are always on the same side of the split",
+    "exact duplicates": "exact duplicates are kept; all copies of a picture are on one side of the split",
     "near duplicates": "near duplicates are kept; they may be on both sides of the split",
     "animated": "of animated files the first frame is used",
     "too small": "pictures less than half as large as what is read are enlarged",
@@ -46,7 +46,8 @@ def make_report(
     shape: Shape,
     why: str,
 ) -> None:
-    """Fills `report`; `good` are places in the listing, everything after it has one entry per good picture."""
+    """Fills `report`; `good` are places in the listing, everything after it has one entry per good
+    picture."""
 
     def names(positions: Sequence[Any] | NDArray[Any]) -> list[str]:
         return [listing.name(int(good[position])) for position in positions[:MAX_EXAMPLES]]
@@ -76,9 +77,7 @@ def make_report(
     codes = listing.splits[good]
     if (codes != NO_SPLIT).any():
         words = {code: name for name, code in reversed(SPLIT_NAMES.items())}
-        report.splits = {
-            words[int(code)]: int((codes == code).sum()) for code in np.unique(codes[codes != NO_SPLIT])
-        }
+        report.splits = {words[int(code)]: int((codes == code).sum()) for code in np.unique(codes[codes != NO_SPLIT])}
     spec = ImageSpec(height=height, width=width, channels=channels)  # type: ignore[arg-type]
     report.suggested = {"height": height, "width": width, "channels": channels, "text": str(spec), "why": why}
 

@@ -92,9 +92,7 @@ class FolderSource:
                 entries = os.scandir(folder)
             except OSError as error:
                 if not prefix:
-                    raise DataError(
-                        "DATA", folder, "a folder that can be read", f"{error.strerror}"
-                    ) from None
+                    raise DataError("DATA", folder, "a folder that can be read", f"{error.strerror}") from None
                 yield prefix.rstrip("/"), 0, 0, f"cannot be read: {error.strerror}"
                 continue
             with entries:
@@ -115,20 +113,14 @@ class FolderSource:
                         continue
                     count += 1
                     if count > MAX_FILES:
-                        raise DataError(
-                            "DATA", str(self.path), f"at most {MAX_FILES:,} files", "take a part of it"
-                        )
+                        raise DataError("DATA", str(self.path), f"at most {MAX_FILES:,} files", "take a part of it")
                     yield name, status.st_size, status.st_mtime_ns, reason
 
 
 def _document(path: Path, size: int) -> bytes:
     if size > MAX_DOCUMENT:
-        raise DataError(
-            str(path), f"{size:,} bytes", f"at most {MAX_DOCUMENT:,} bytes", "shorten or remove it"
-        )
+        raise DataError(str(path), f"{size:,} bytes", f"at most {MAX_DOCUMENT:,} bytes", "shorten or remove it")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            str(path), error.strerror, "a file that can be read", "check its permissions"
-        ) from None
+        raise DataError(str(path), error.strerror, "a file that can be read", "check its permissions") from None

@@ -1,4 +1,5 @@
-"""The MNIST format (`train-images-idx3-ubyte`, `.gz` too) as a source, with its labels and its own test split."""
+"""The MNIST format (`train-images-idx3-ubyte`, `.gz` too) as a source, with its labels and its own test
+split."""
 
 from __future__ import annotations
 
@@ -41,12 +42,8 @@ def idx_shape(path: Path, dimensions: tuple[int, ...]) -> tuple[int, ...]:
     with reading(str(path)), open_idx(path) as file:
         head = read_exactly(file, 4)
         if head[:2] != b"\0\0" or head[2] != UNSIGNED_BYTE or head[3] not in dimensions:
-            allowed = (
-                f"an idx file of unsigned bytes with {' or '.join(str(d) for d in dimensions)} dimensions"
-            )
-            raise DataError(
-                "DATA", str(path), allowed, "give the file of images, such as train-images-idx3-ubyte.gz"
-            )
+            allowed = f"an idx file of unsigned bytes with {' or '.join(str(d) for d in dimensions)} dimensions"
+            raise DataError("DATA", str(path), allowed, "give the file of images, such as train-images-idx3-ubyte.gz")
         sides = np.frombuffer(read_exactly(file, 4 * head[3]), ">u4")
         packed = isinstance(file, gzip.GzipFile)
     shape = tuple(int(side) for side in sides)
@@ -68,7 +65,8 @@ def images_in(folder: Path) -> list[Path]:
 
 
 class IdxSource:
-    """A file of images (or of labels: its images are meant); with `train` in its name the `t10k` or `test` pair joins."""
+    """A file of images (or of labels: its images are meant); with `train` in its name the `t10k` or `test`
+    pair joins."""
 
     count = bytes = 0  # nothing to decode
 
@@ -87,9 +85,7 @@ class IdxSource:
     def quick(self) -> str:
         """From path, size and time of every file used."""
         parts = [self.path, self.test, *(_labels_of(path) for path in (self.path, self.test) if path)]
-        known = [
-            (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in parts if path
-        ]
+        known = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in parts if path]
         return f"idx {known}"
 
     def listing(self) -> Listing:
@@ -127,9 +123,7 @@ def _labels_of(path: Path) -> Path | None:
 def _images(path: Path) -> StreamStack:
     shape = idx_shape(path, (3, 4))
     count, *sides = picture_shape(shape, "uint8", str(path))
-    return StreamStack(
-        lambda: open_idx(path), 4 + 4 * len(shape), count, (sides[0], sides[1], sides[2]), str(path)
-    )
+    return StreamStack(lambda: open_idx(path), 4 + 4 * len(shape), count, (sides[0], sides[1], sides[2]), str(path))
 
 
 def _labels(images: Path, count: int) -> NDArray[np.uint8] | None:

@@ -1,4 +1,5 @@
-"""Class labels and splits of files, from `dataset.json`, `metadata.jsonl` or `.csv`, or the sub-folders, in that order."""
+"""Class labels and splits of files, from `dataset.json`, `metadata.jsonl` or `.csv`, or the sub-folders, in
+that order."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def _without_common(parts: list[list[str]]) -> list[list[str]]:
 
 
 def _split_folders(parts: list[list[str]]) -> tuple[NDArray[np.int8], list[list[str]]]:
-    """Splits by top folder, where the top folders are splits and nothing else; `train`, `bus` and `car` are classes."""
+    """Splits by top folder, where the top folders are splits and nothing else; `train`, `bus` and `car` are
+    classes."""
     splits = np.full(len(parts), NO_SPLIT, np.int8)
     tops = {path[0].lower() for path in parts if len(path) > 1}
     if "train" not in tops or not tops <= {*SPLIT_NAMES, *UNLABELLED}:
@@ -90,18 +92,15 @@ def _split_folders(parts: list[list[str]]) -> tuple[NDArray[np.int8], list[list[
 def _from_dataset_json(
     names: Sequence[str], documents: Mapping[str, bytes], notes: list[str]
 ) -> list[str | None] | None:
-    """`{"labels": [["00000/img.png", 3], ...]}`, or null for no labels (then folders are no classes either)."""
-    path = min(
-        (name for name in documents if posixpath.basename(name) == DOCUMENTS[0]), key=len, default=None
-    )
+    """`{"labels": [["00000/img.png", 3], ...]}`, or null for no labels (then folders are no classes
+    either)."""
+    path = min((name for name in documents if posixpath.basename(name) == DOCUMENTS[0]), key=len, default=None)
     if path is None:
         return None
     try:
         rows = json.loads(documents[path])["labels"]
         table = (
-            {}
-            if rows is None
-            else {posixpath.join(posixpath.dirname(path), str(name)): label for name, label in rows}
+            {} if rows is None else {posixpath.join(posixpath.dirname(path), str(name)): label for name, label in rows}
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(
@@ -110,18 +109,14 @@ def _from_dataset_json(
     return _look_up(names, table, path, notes)
 
 
-def _from_metadata(
-    names: Sequence[str], documents: Mapping[str, bytes], notes: list[str]
-) -> list[str | None] | None:
+def _from_metadata(names: Sequence[str], documents: Mapping[str, bytes], notes: list[str]) -> list[str | None] | None:
     """`file_name` with `label` or `class`, each file for its own folder; None where no such column exists."""
     table: dict[str, Any] = {}
     used = []
     for path in sorted(documents):
         if posixpath.basename(path) not in DOCUMENTS[1:]:
             continue
-        rows = (
-            _csv_rows(documents[path], path) if path.endswith(".csv") else _json_rows(documents[path], path)
-        )
+        rows = _csv_rows(documents[path], path) if path.endswith(".csv") else _json_rows(documents[path], path)
         for row in rows:
             name, key = row.get("file_name"), next((key for key in LABEL_KEYS if key in row), None)
             if isinstance(name, str) and key is not None:
@@ -153,9 +148,7 @@ def _csv_rows(content: bytes, path: str) -> list[dict[str, Any]]:
     try:
         return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig", "replace"))))
     except csv.Error as error:
-        raise DataError(
-            path, str(error), "comma-separated values with a column file_name", "repair it"
-        ) from None
+        raise DataError(path, str(error), "comma-separated values with a column file_name", "repair it") from None
 
 
 def _look_up(names: Sequence[str], table: Mapping[str, Any], path: str, notes: list[str]) -> list[str | None]:

@@ -28,8 +28,9 @@ class Stacked(Protocol):
 class Listing:
     """Everything known about a source without decoding: one place per file, in the order of names.
 
-    `items` are what `decode.Job` wants (empty for `stacked` sources); `labels` int64, -1 without; `splits` int8, one of
-    the constants above; `skipped` are files left out by name alone; `notes` are remarks for the report.
+    `items` are what `decode.Job` wants (empty for `stacked` sources); `labels` int64, -1 without; `splits`
+    int8, one of the constants above; `skipped` are files left out by name alone; `notes` are remarks for the
+    report.
     """
 
     kind: Literal["folder", "zip", "stacked"]
@@ -55,7 +56,8 @@ class Listing:
 class Source(Protocol):
     """A form of DATA: a short name, a key that changes when the data change, and its listing.
 
-    `count` and `bytes` say after `quick` roughly how many files there are to decode and how large they are in all.
+    `count` and `bytes` say after `quick` roughly how many files there are to decode and how large they are in
+    all.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""The order in which pictures are shown: an endless stream of shuffled epochs that can be entered at any place."""
+"""The order in which pictures are shown: an endless stream of shuffled epochs that can be entered at any
+place."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 class Order:
     """Epoch after epoch over `length` pictures, each epoch its own permutation.
 
-    Place p of the stream is a function of (`seed`, p) alone: not of batch size, rank, process or numpy's version. One
-    epoch's permutation is kept (4 bytes a picture).
+    Place p of the stream is a function of (`seed`, p) alone: not of batch size, rank, process or numpy's
+    version. One epoch's permutation is kept (4 bytes a picture).
     """
 
     def __init__(self, length: int, seed: int) -> None:
@@ -33,9 +34,7 @@ class Order:
     def _of_epoch(self, epoch: int) -> NDArray[np.int32]:
         if epoch != self._epoch:
             # Sorting raw bits of a fixed generator, because numpy may change how `permutation` draws.
-            bits = np.random.Philox(np.random.SeedSequence([self.seed % 2**64, epoch])).random_raw(
-                self.length
-            )
+            bits = np.random.Philox(np.random.SeedSequence([self.seed % 2**64, epoch])).random_raw(self.length)
             self._permutation = np.argsort(bits, kind="stable").astype(np.int32)
             self._epoch = epoch
         return self._permutation

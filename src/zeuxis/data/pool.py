@@ -1,4 +1,5 @@
-"""Runs decoding jobs on all cores, in worker processes of our own (see `worker`), and survives the death of any."""
+"""Runs decoding jobs on all cores, in worker processes of our own (see `worker`), and survives the death of
+any."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def available_cores() -> int:
 
 
 class Pool:
-    """Worker processes for `run`; as a context manager it ends them. With `workers` = 1 all is done in this process."""
+    """Worker processes for `run`; as a context manager it ends them. With `workers` = 1 all is done in this
+    process."""
 
     def __init__(self, workers: int) -> None:
         self.workers = [Worker() for _ in range(workers)] if workers > 1 and sys.executable else []
@@ -42,16 +44,15 @@ class Pool:
             worker.stop()
 
     def run(self, jobs: Iterator[Job], take: Take) -> None:
-        """Calls `take` in this thread with every job and its result, in any order; raises what a worker's write raised."""
+        """Calls `take` in this thread with every job and its result, in any order; raises what a worker's
+        write raised."""
         if not self.workers:
             for job in jobs:
                 take(job, run_job(job))
             return
         feed = _Feed(jobs)
         done: queue.SimpleQueue[tuple[Job, Result] | BaseException | None] = queue.SimpleQueue()
-        threads = [
-            threading.Thread(target=_drive, args=(worker, feed, done), daemon=True) for worker in self.workers
-        ]
+        threads = [threading.Thread(target=_drive, args=(worker, feed, done), daemon=True) for worker in self.workers]
         for thread in threads:
             thread.start()
         running = len(threads)
@@ -76,7 +77,8 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        """Starts (again) the process; single-threaded arithmetic, the same import path, nobody's warning filters."""
+        """Starts (again) the process; single-threaded arithmetic, the same import path, nobody's warning
+        filters."""
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
@@ -139,10 +141,9 @@ class _Feed:
             self.stopped = True
 
 
-def _drive(
-    worker: Worker, feed: _Feed, done: queue.SimpleQueue[tuple[Job, Result] | BaseException | None]
-) -> None:
-    """Keeps one worker busy. When it dies, its jobs are tried file by file; a file that kills it alone is broken."""
+def _drive(worker: Worker, feed: _Feed, done: queue.SimpleQueue[tuple[Job, Result] | BaseException | None]) -> None:
+    """Keeps one worker busy. When it dies, its jobs are tried file by file; a file that kills it alone is
+    broken."""
     given: deque[Job] = deque()
     try:
         while True:

@@ -1,4 +1,5 @@
-"""What one look at one picture file leaves behind: a fixed record of 48 bytes, so that a million fit in 48 MB."""
+"""What one look at one picture file leaves behind: a fixed record of 48 bytes, so that a million fit in 48
+MB."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 RECORD = np.dtype(
     [
-        ("digest", "<u8", (2,)),  # BLAKE2b-128 of the file's bytes (of the pixels for arrays)
+        ("digest", "<u8", (2,)),  # 128 bits of the SHA-256 of the file's bytes (of the pixels for arrays)
         ("look", "<u8"),  # difference hash of 8x8 bits
         ("width", "<i4"),  # as a viewer shows it, after EXIF rotation
         ("height", "<i4"),

@@ -30,9 +30,9 @@ class Finding:
 class Report:
     """The result of a scan.
 
-    `files` were seen, `pictures` can be used, `skipped` are (name, reason) of all others; `findings` are properties of
-    usable pictures, which are kept (copies too); `classes` counts usable pictures by class name; `suggested` says which
-    height, width and channels the data are read at and why.
+    `files` were seen, `pictures` can be used, `skipped` are (name, reason) of all others; `findings` are
+    properties of usable pictures, which are kept (copies too); `classes` counts usable pictures by class
+    name; `suggested` says which height, width and channels the data are read at and why.
     """
 
     name: str
@@ -51,9 +51,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` of them is equal to this report."""
-        values = {
-            key: value for key, value in vars(self).items() if key not in ("preview", "findings", "skipped")
-        }
+        values = {key: value for key, value in vars(self).items() if key not in ("preview", "findings", "skipped")}
         return {
             **values,
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
@@ -74,9 +72,7 @@ class Report:
             ("usable pictures", f"{self.pictures:,}", ""),
             ("skipped", f"{len(self.skipped):,}", "listed below" if self.skipped else ""),
         ]
-        rows += [
-            (key, f"{f.count:,}", _some(f.examples, f.count)) for key, f in self.findings.items() if f.count
-        ]
+        rows += [(key, f"{f.count:,}", _some(f.examples, f.count)) for key, f in self.findings.items() if f.count]
         for side in ("width", "height"):
             if side in self.sizes:
                 low, middle, high = self.sizes[side]
@@ -97,7 +93,8 @@ class Report:
         return lines
 
     def sheet(self, count: int = 100) -> Image.Image | None:
-        """A contact sheet of up to `count` pictures spread over the data, as they are trained on; None without any."""
+        """A contact sheet of up to `count` pictures spread over the data, as they are trained on; None
+        without any."""
         if self.preview is None or not self.pictures:
             return None
         pixels = self.preview(count)  # [n, C, H, W]

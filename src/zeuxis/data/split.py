@@ -17,16 +17,15 @@ MIN_TO_CUT = 10  # pictures: fewer all go to training
 Codes = NDArray[np.int8]
 
 
-def split(
-    groups: NDArray[np.uint64], labels: NDArray[np.int64], declared: Codes, options: DataOptions
-) -> Codes:
+def split(groups: NDArray[np.uint64], labels: NDArray[np.int64], declared: Codes, options: DataOptions) -> Codes:
     """One of TRAIN, VAL, TEST per picture, int8 `[N]`.
 
     Args:
-        groups: A number per picture, the same for exact copies; it decides the side, so neither the order of a folder's
-            listing nor added pictures reshuffle the rest.
+        groups: A number per picture, the same for exact copies; it decides the side, so neither the order of
+            a folder's listing nor added pictures reshuffle the rest.
         labels: Class per picture, -1 without; each class is cut in proportion.
-        declared: The source's own splits. Its test (and validation) split is kept; what it lacks is cut from the rest.
+        declared: The source's own splits. Its test (and validation) split is kept; what it lacks is cut from
+            the rest.
         options: `test_fraction`, `val_fraction` and `split_seed`.
     """
     if options.test_fraction + options.val_fraction >= 1:
@@ -54,7 +53,8 @@ def mix(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
 
 
 def _choose(rank: NDArray[np.uint64], labels: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Positions of about `number` pictures of the lowest ranks, by class; copies have one rank and go together."""
+    """Positions of about `number` pictures of the lowest ranks, by class; copies have one rank and go
+    together."""
     ranks, first, group, sizes = np.unique(rank, return_index=True, return_inverse=True, return_counts=True)
     group_label = labels[first]  # copies with different labels follow the first of them
     chosen = np.zeros(len(ranks), bool)

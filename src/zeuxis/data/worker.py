@@ -1,7 +1,7 @@
 """A worker process: jobs as JSON lines on its standard input, results as JSON lines on its standard output.
 
-Not `multiprocessing`: a worker then never imports the user's script again, never inherits threads or locks of a
-process with torch in it, and ends by itself when the parent is killed, because its input ends.
+Not `multiprocessing`: a worker then never imports the user's script again, never inherits threads or locks of
+a process with torch in it, and ends by itself when the parent is killed, because its input ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import queue
 import signal
 import sys
 import threading
-from dataclasses import asdict
 from typing import IO, Any
 
 import numpy as np
@@ -53,7 +52,7 @@ def _answer(line: bytes) -> bytes:
 
 def encode_job(job: Job) -> bytes:
     """A job as one JSON line (names that are not valid Unicode pass as escaped surrogates)."""
-    return json.dumps(asdict(job)).encode() + b"\n"
+    return json.dumps(vars(job)).encode() + b"\n"
 
 
 def decode_job(line: bytes) -> Job:

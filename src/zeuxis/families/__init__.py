@@ -28,7 +28,8 @@ def model_names() -> Iterator[tuple[str, Preset]]:
 def resolve_name(name: str, option: str = "--model") -> str:
     """The full `family/network/preset` of a model name; short forms are allowed where unique, else `UserError`.
 
-    A family stands for its first network, a network for its first preset; `dcgan` and `dcgan/tiny` leave the family out.
+    A family stands for its first network, a network for its first preset; `dcgan` and `dcgan/tiny` leave the family
+    out.
     """
     full = [key for key, _ in model_names()]
     parts = name.split("/")
@@ -42,13 +43,13 @@ def resolve_name(name: str, option: str = "--model") -> str:
         spelled = ", ".join(f"{family}/{name}" for family in sorted(found))
         raise UserError(option, name, spelled, "say which family is meant")
     if not matches:
-        raise UserError(option, name, ", ".join([*FAMILIES, *full]), "a short form such as dcgan/tiny works where unique")
+        raise UserError(
+            option, name, ", ".join([*FAMILIES, *full]), "a short form such as dcgan/tiny works where unique"
+        )
     return matches[0]
 
 
-def make_family(
-    name: str, spec: ImageSpec, classes: int = 0, settings: Mapping[str, Any] | None = None
-) -> Family:
+def make_family(name: str, spec: ImageSpec, classes: int = 0, settings: Mapping[str, Any] | None = None) -> Family:
     """The family bound to the preset of a full or short model name, with dotted `settings` put over the preset's."""
     family, network, preset = resolve_name(name).split("/")
     cls = FAMILIES[family]

@@ -138,7 +138,7 @@ class Family(ABC):
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
         """Updates buffers that are not trained by gradient (moving averages, codebooks). Default: none."""
-        return None
+        return
 
     # -- sampling --------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -21,9 +21,7 @@ class Agreement:
     class_shares: NDArray[np.float64]
 
 
-def neighbour_agreement(
-    pictures: NDArray[np.uint8], real: NDArray[np.uint8], labels: NDArray[np.int64]
-) -> Agreement:
+def neighbour_agreement(pictures: NDArray[np.uint8], real: NDArray[np.uint8], labels: NDArray[np.int64]) -> Agreement:
     """Agreement of the ten nearest (Euclidean, pixels) of `real` `[M, C, H, W]` with classes `labels` `[M]`."""
     rows, reference = (array.reshape(len(array), -1).astype(np.float64) for array in (pictures, real))
     classes = int(labels.max()) + 1

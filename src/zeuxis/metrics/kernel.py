@@ -1,4 +1,5 @@
-"""Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401, Eq. 4 with the cubic polynomial kernel), in any features."""
+"""Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401, Eq. 4 with the cubic polynomial kernel), in any
+features."""
 
 from __future__ import annotations
 
@@ -19,13 +20,17 @@ def kernel_distance(generated: Features, reference: Features) -> float:
     within = kernel_sum(generated, generated) - _diagonal(generated)
     within_reference = kernel_sum(reference, reference) - _diagonal(reference)
     between = kernel_sum(generated, reference)
-    return float(within / (count * (count - 1)) + within_reference / (other * (other - 1)) - 2 * between / (count * other))
+    return float(
+        within / (count * (count - 1)) + within_reference / (other * (other - 1)) - 2 * between / (count * other)
+    )
 
 
 def kernel_sum(a: Features, b: Features) -> float:
     """Sum of k over all pairs."""
     dimension = a.shape[1]
-    return float(sum(((a[start : start + CHUNK] @ b.T / dimension + 1) ** 3).sum() for start in range(0, len(a), CHUNK)))
+    return float(
+        sum(((a[start : start + CHUNK] @ b.T / dimension + 1) ** 3).sum() for start in range(0, len(a), CHUNK))
+    )
 
 
 def _diagonal(a: Features) -> float:

@@ -1,5 +1,5 @@
-"""Metrics of nearest neighbours: improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density and
-coverage (Naeem et al. 2020, arXiv 2002.09797)."""
+"""Metrics of nearest neighbours: improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density
+and coverage (Naeem et al. 2020, arXiv 2002.09797)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Convolutions that can wrap around: on a wrapped axis the left and right (top and bottom) edges continue into each other."""
+"""Convolutions that can wrap around: on a wrapped axis the left and right (top and bottom) edges continue into each
+other."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def wrap_pad(x: Tensor, amount: int, wrap_x: bool, wrap_y: bool) -> Tensor:
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` with circular padding per axis; without a wrapped axis it is `nn.Conv2d` itself, with the same keys."""
+    """`nn.Conv2d` with circular padding per axis; without a wrapped axis it is `nn.Conv2d` itself, with the same
+    keys."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0,
@@ -66,5 +68,7 @@ def base_sides(spec: ImageSpec, count: int) -> tuple[int, int]:
     for axis, side, wrapped in (("height", spec.height, spec.wrap_y), ("width", spec.width, spec.wrap_x)):
         if wrapped and side % factor:
             near = max(1, round(side / factor)) * factor
-            raise UserError("--wrap", f"{axis} {side}", f"multiples of {factor} on a wrapped axis", f"the nearest is {near}")
+            raise UserError(
+                "--wrap", f"{axis} {side}", f"multiples of {factor} on a wrapped axis", f"the nearest is {near}"
+            )
     return math.ceil(spec.height / factor), math.ceil(spec.width / factor)

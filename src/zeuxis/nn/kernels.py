@@ -51,7 +51,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddin
     if _kernels == "plain":
         return F.conv2d(x, weight, bias, stride, padding)
     x, weight, bias = _cast(x, weight, bias)
-    return _Convolve.apply(x, weight, bias, stride, padding)  # type: ignore[no-any-return]
+    return _Convolve.apply(x, weight, bias, stride, padding)
 
 
 def transpose(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
@@ -60,7 +60,7 @@ def transpose(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddi
         return F.conv_transpose2d(x, weight, bias, stride, padding)
     x, weight, bias = _cast(x, weight, bias)
     sides = [(side - 1) * stride - 2 * padding + weight.shape[2] for side in x.shape[2:]]
-    return _Transpose.apply(x, weight, bias, stride, padding, sides)  # type: ignore[no-any-return]
+    return _Transpose.apply(x, weight, bias, stride, padding, sides)
 
 
 class _Convolve(Function):
@@ -71,7 +71,7 @@ class _Convolve(Function):
         return _forward(x, weight, bias, stride, padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias, *_ = ctx.needs_input_grad
         of_x = _Transpose.apply(gradient, weight, None, *ctx.geometry, list(x.shape[2:])) if need_x else None
@@ -88,14 +88,22 @@ class _Transpose(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = stride, padding
-        extra = [side - ((own - 1) * stride - 2 * padding + weight.shape[2]) for side, own in zip(sides, x.shape[2:], strict=True)]
-        if _few_positions(x.shape[2] * x.shape[3]) and weight.shape[2] == 2 * stride == 4 and padding == 1 and not any(extra):
+        extra = [
+            side - ((own - 1) * stride - 2 * padding + weight.shape[2])
+            for side, own in zip(sides, x.shape[2:], strict=True)
+        ]
+        if (
+            _few_positions(x.shape[2] * x.shape[3])
+            and weight.shape[2] == 2 * stride == 4
+            and padding == 1
+            and not any(extra)
+        ):
             return _transpose_doubling(x, weight, bias)
         with torch.autocast(x.device.type, enabled=False):
             return F.conv_transpose2d(_nhwc(x), weight, bias, stride, padding, output_padding=extra)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias, *_ = ctx.needs_input_grad
         of_x = _Convolve.apply(gradient, weight, None, *ctx.geometry) if need_x else None
@@ -136,7 +144,8 @@ def _scratch(shape: tuple[int, int], like: Tensor) -> Tensor:
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """Gradient `[K, C, k, k]` of the weight that maps `x` `[N, C, H, W]` to what `gradient` `[N, K, h, w]` belongs to."""
+    """Gradient `[K, C, k, k]` of the weight that maps `x` `[N, C, H, W]` to what `gradient` `[N, K, h, w]` belongs
+    to."""
     outputs = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
     product = outputs.t() @ patches(x, kernel, stride, padding)  # [K, k * k * C]
     return product.view(gradient.shape[1], kernel, kernel, x.shape[1]).permute(0, 3, 1, 2)

@@ -65,7 +65,9 @@ class Generator(nn.Module):
         wrap = (spec.wrap_x, spec.wrap_y)
         base_size = widths[0] * self.base[0] * self.base[1]
         self.project = nn.Linear(config.latent + (64 if classes else 0), base_size, bias=not config.norm_generator)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) if config.norm_generator else nn.Identity() for width in widths)
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(width) if config.norm_generator else nn.Identity() for width in widths
+        )
         self.ups = nn.ModuleList(
             UpConv2d(width, following, bias=not config.norm_generator, wrap=wrap)
             for width, following in zip(widths[:-1], widths[1:], strict=True)
@@ -93,7 +95,10 @@ class Discriminator(nn.Module):
         levels = max(1, halvings(spec))
         widths = channels(config, levels)
         wrap = (spec.wrap_x, spec.wrap_y)
-        self.padding = base_sides(spec, levels)[0] * 2**levels - spec.height, base_sides(spec, levels)[1] * 2**levels - spec.width
+        self.padding = (
+            base_sides(spec, levels)[0] * 2**levels - spec.height,
+            base_sides(spec, levels)[1] * 2**levels - spec.width,
+        )
         self.from_picture = Conv2d(spec.channels, widths[0], 4, stride=2, padding=1, wrap=wrap)
         self.downs = nn.ModuleList(
             Conv2d(width, following, 4, stride=2, padding=1, bias=not config.norm_discriminator, wrap=wrap)

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec, parse
 from zeuxis.families.base import (
-    Batch, Family, Networks, Noise, Phase, Preset, RenderOptions, Settings, Stage, TrainingConfig,
+    Batch,
+    Family,
+    Networks,
+    Noise,
+    Phase,
+    Preset,
+    RenderOptions,
+    Settings,
+    Stage,
+    TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
 from zeuxis.families.gan.presets import PRESETS

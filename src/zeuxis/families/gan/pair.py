@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -27,9 +27,12 @@ class LatentConfig(Config):
 
 
 class MakesNetwork(Protocol):
-    """Generator: `(z [N, latent], labels [N] or None) -> float [N, C, H, W]`; discriminator: `(images, labels) -> [N]`."""
+    """Generator: `(z [N, latent], labels [N] or None) -> float [N, C, H, W]`; discriminator: `(images, labels) -> [N]`.
 
-    def __call__(self, config: LatentConfig, spec: ImageSpec, classes: int) -> nn.Module: ...
+    `config` is the network's own configuration class.
+    """
+
+    def __call__(self, config: Any, spec: ImageSpec, classes: int) -> nn.Module: ...
 
 
 @dataclass(frozen=True)

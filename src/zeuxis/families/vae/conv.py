@@ -51,7 +51,8 @@ class Encoder(nn.Module):
         self.embed = nn.Embedding(classes, widths[0]) if classes else None
         inputs = [spec.channels, *widths[:-1]]
         self.downs = nn.ModuleList(
-            Conv2d(before, after, 4, stride=2, padding=1, wrap=wrap) for before, after in zip(inputs, widths, strict=True)
+            Conv2d(before, after, 4, stride=2, padding=1, wrap=wrap)
+            for before, after in zip(inputs, widths, strict=True)
         )
         self.blocks = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width, wrap) for _ in range(config.blocks))) for width in widths

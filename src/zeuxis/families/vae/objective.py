@@ -1,10 +1,11 @@
-"""What the papers say about training a VAE: the evidence lower bound, likelihoods and sampling. Knows no files or devices."""
+"""What the papers say about training a VAE: the evidence lower bound, likelihoods and sampling. Knows no files or
+devices."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,16 @@ from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec, parse
 from zeuxis.families.base import (
-    Batch, Family, Networks, Noise, Phase, Preset, RenderOptions, Settings, Stage, TrainingConfig,
+    Batch,
+    Family,
+    Networks,
+    Noise,
+    Phase,
+    Preset,
+    RenderOptions,
+    Settings,
+    Stage,
+    TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.vae import NETWORKS
 from zeuxis.families.vae.presets import PRESETS
@@ -62,6 +72,11 @@ class Gaussian(nn.Module):
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+
+
+def likelihood_of(networks: Networks) -> Bernoulli | Gaussian:
+    """The likelihood among the networks of a VAE."""
+    return cast("Bernoulli | Gaussian", networks["likelihood"])
 
 
 class ObjectiveConfig(Config):
@@ -117,7 +132,7 @@ class VAE(Family):
         mean, log_variance = self._posterior(networks, batch.images, batch.labels)
         z = mean + torch.exp(0.5 * log_variance) * noise["z"]
         output = networks["decoder"](z, batch.labels)
-        reconstruction = -networks["likelihood"].log_prob(output, batch.images)
+        reconstruction = -likelihood_of(networks).log_prob(output, batch.images)
         kl = kl_to_standard_normal(mean, log_variance)
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
@@ -138,7 +153,7 @@ class VAE(Family):
         return self._posterior(networks, images, labels)[0]
 
     def decode(self, networks: Networks, codes: Tensor, labels: Tensor | None) -> Tensor:
-        return networks["likelihood"].mean(networks["decoder"](codes, labels))
+        return likelihood_of(networks).mean(networks["decoder"](codes, labels))
 
     def log_likelihood(
         self, networks: Networks, images: Tensor, labels: Tensor | None, generator: torch.Generator, samples: int = 1
@@ -152,7 +167,7 @@ class VAE(Family):
         for _ in range(samples):
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             z = mean + torch.exp(0.5 * log_variance) * noise
-            log_likelihood = networks["likelihood"].log_prob(networks["decoder"](z, labels), images)
+            log_likelihood = likelihood_of(networks).log_prob(networks["decoder"](z, labels), images)
             # log p(z) - log q(z|x); the constants of both normal densities cancel.
             log_ratio = 0.5 * (noise.square() + log_variance - z.square()).sum(1)
             weights.append(log_likelihood + log_ratio)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -20,7 +20,7 @@ class MakesNetwork(Protocol):
     """Encoder: `(images [N, C, H, W], labels) -> (mean, log variance)`, each `[N, latent]`; decoder:
     `(z [N, latent], labels) -> [N, C, H, W]`, the parameter of p(x|z) before the likelihood's own link function."""
 
-    def __call__(self, config: LatentConfig, spec: ImageSpec, classes: int) -> nn.Module: ...
+    def __call__(self, config: Any, spec: ImageSpec, classes: int) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
