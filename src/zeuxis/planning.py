@@ -182,6 +182,7 @@ def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
         "precision": arithmetic.precision, "kernels": arithmetic.kernels,
         "images_per_second": {key: round(value, 1) for key, value in rates.items()},
         "total_images": max(1, round(total)), "train_pictures": len(dataset.train),
-        "data": dataset.name, "fingerprint": dataset.fingerprint, "threads": torch.get_num_threads(),
+        "data": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint,
+        "threads": torch.get_num_threads(),
         "versions": {"zeuxis": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip

@@ -60,11 +60,13 @@ class Dataset:
 
     `classes` are names by label (empty without labels), `class_counts` how many training pictures each has;
     `fingerprint` is the SHA-256 of the content, `key` of content and what was asked for, `pictures_key` of the
-    pictures and splits that came of it; `report` is what the scan found.
+    pictures and splits that came of it; `report` is what the scan found; `source` is what `open_dataset` opens again
+    (a built-in name or a path, "" for arrays).
     """
 
     def __init__(self, name: str, store: Store, report: Report, options: DataOptions) -> None:
         self.name, self.report, self.options = safe_name(name), report, options
+        self.source = ""
         channels, height, width = store.pixels.shape[1:]
         wrap = {"wrap_x": "x" in options.wrap, "wrap_y": "y" in options.wrap}
         self.spec = ImageSpec(height=height, width=width, channels=channels, **wrap)
@@ -124,6 +126,8 @@ def open_dataset(
     _one_frame(options)
     store, report = prepare(source, options, Cache(root), workers, progress)
     dataset = Dataset(source.name, store, report, options) if store is not None else None
+    if dataset is not None and isinstance(data, (str, Path)):
+        dataset.source = str(data) if str(data) in BUILTIN else str(Path(data).resolve())
     left = len(dataset.train) if dataset is not None else 0
     if dataset is None or left < minimum:
         raise DataError(
