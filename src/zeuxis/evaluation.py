@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
+from zeuxis.checkpoint import Model
 from zeuxis.data import Dataset
 from zeuxis.errors import DataError, UserError
 from zeuxis.metrics import METRICS, Metric, lookup
 from zeuxis.metrics.extractors import EXTRACTORS, Extractor, Features, make_extractor, split_features
 from zeuxis.metrics.kernel import kernel_distance
+from zeuxis.sampling import Sampler
 
 Chunks = Iterable[NDArray[np.uint8]]  # pictures uint8 [n, C, H, W]
 Progress = Callable[[str, int, int], None]
+Group = Literal["distance", "fidelity and diversity", "memorisation", "likelihood", "appearance"]
 
 LEAST = 20  # pictures on each side: fewer say nothing
 SELECTION_GENERATED, SELECTION_REFERENCE = 1000, 2000
@@ -30,34 +34,38 @@ class Row:
     """One value of the table.
 
     `floor` is what as many real training pictures reach against the same reference: the best that a model which does
-    not copy can hope for. `reference` is the split, `num` the pictures on each side.
+    not copy can hope for. `interval` holds the value with 95% confidence. `reference` is the split, `num` the pictures
+    on each side, `seeds` the first seeds of the sampling draws (empty for foreign pictures).
     """
 
     metric: str
+    title: str
+    group: Group
     value: float
     better: Literal["lower", "higher"]
     floor: float | None
+    interval: tuple[float, float] | None
     num: int
     reference: str
     extractor: str
     extractor_sha256: str
     data_fingerprint: str
-    seed: int | None = None
+    seeds: tuple[int, ...] = ()
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "interval": list(self.interval) if self.interval else None, "seeds": list(self.seeds)}
 
 
 def evaluate(
     pictures: Chunks, dataset: Dataset, *, num: int = 10_000, metrics: Sequence[str] = (),
-    features: Sequence[str] = ("dataset",), seed: int | None = None, progress: Progress | None = None,
+    features: Sequence[str] = ("dataset",), seeds: tuple[int, ...] = (), progress: Progress | None = None,
 ) -> list[Row]:  # fmt: skip
     """Judges the first `num` of `pictures` (uint8 `[n, C, H, W]` of the data's spec) against the held-out split.
 
     Both sides have the same number: `num`, or what the smaller side has. `metrics` are names of `METRICS`, all when
-    empty; `features` names of `EXTRACTORS`; `seed` is noted only. `DataError` where either side has too few.
+    empty; `features` names of `EXTRACTORS`; `seeds` are noted only. `DataError` where either side has too few.
     """
     progress = progress or (lambda what, done, total: None)
     chosen = {name: lookup(name) for name in (metrics or METRICS)}
@@ -76,7 +84,7 @@ def evaluate(
     for place, (extractor, own) in enumerate(zip(extractors, generated, strict=True)):
         # Copies are looked for in the first extractor alone: all training pictures must go through it.
         wanted = {name: metric for name, metric in chosen.items() if not metric.needs_training or place == 0}
-        rows += _judge(own, extractor, dataset, wanted, seed, progress)
+        rows += _judge(own, extractor, dataset, wanted, seeds, progress)
     return rows
 
 
@@ -103,7 +111,7 @@ def _generated(
 
 
 def _judge(
-    generated: Features, extractor: Extractor, dataset: Dataset, metrics: dict[str, Metric], seed: int | None,
+    generated: Features, extractor: Extractor, dataset: Dataset, metrics: dict[str, Metric], seeds: tuple[int, ...],
     progress: Progress,
 ) -> list[Row]:  # fmt: skip
     """All rows of one extractor."""
@@ -122,10 +130,37 @@ def _judge(
             floors = metric.function(real, reference) if len(real) == num else {}
         enough = metric.pictures_per_feature * generated.shape[1]
         note = f"unreliable: needs more than {enough:.0f} pictures" if num < enough else ""
-        about = ("test", extractor.name, extractor.sha256, dataset.fingerprint, seed, note)
         for key, value in values.items():
             full = f"{key}{_short(num)}_{extractor.name}" if metric.counted else f"{key}_{extractor.name}"
-            rows.append(Row(full, value, metric.better[key], floors.get(key), num, *about))
+            rows.append(
+                Row(
+                    full, metric.about, metric.group, value, metric.better[key], floors.get(key), None, num, "test",
+                    extractor.name, extractor.sha256, dataset.fingerprint, seeds, note,
+                )
+            )  # fmt: skip
+    return rows
+
+
+def evaluate_model(
+    model: Model, dataset: Dataset, *, num: int = 10_000, metrics: Sequence[str] = (),
+    features: Sequence[str] = ("dataset",), draws: int = 3, seed: int = 0, device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[Row]:  # fmt: skip
+    """Judges `draws` draws of `num` pictures each (seeds from `seed` on): means, and 95% intervals over the draws."""
+    sampler = Sampler(model, device)
+    num = min(num, len(dataset.test))
+    firsts = tuple(seed + draw * num for draw in range(draws))
+    tables = [
+        evaluate(sampler(range(first, first + num)), dataset, num=num, metrics=metrics, features=features,
+                 seeds=firsts, progress=progress)
+        for first in firsts
+    ]  # fmt: skip
+    rows = []
+    for same in zip(*tables, strict=True):
+        values = np.array([row.value for row in same])
+        half = float(student_t.ppf(0.975, draws - 1) * values.std(ddof=1) / draws**0.5) if draws > 1 else None
+        mean = float(values.mean())
+        rows.append(replace(same[0], value=mean, interval=None if half is None else (mean - half, mean + half)))
     return rows
 
 

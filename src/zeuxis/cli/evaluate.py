@@ -40,7 +40,8 @@ def evaluate(
         progress("reading", 0, 0)
         pictures, dataset, first_seed, remarks = _sides(what, data, seed, device, progress)
         rows = judge(
-            pictures, dataset, num=num, metrics=_names(metrics), features=_names(features), seed=first_seed,
+            pictures, dataset, num=num, metrics=_names(metrics), features=_names(features),
+            seeds=() if first_seed is None else (first_seed,),
             progress=progress,
         )  # fmt: skip
     console.print(metric_table(rows))
@@ -93,7 +94,7 @@ def metric_table(rows: Sequence[Row]) -> Any:
     from rich.text import Text
 
     first = rows[0]
-    seeds = "" if first.seed is None else f", seeds from {first.seed}"
+    seeds = f", seeds from {first.seeds[0]}" if first.seeds else ""
     title = Text(f"{first.num:,} pictures against as many held-out real ones ({first.reference} split){seeds}")
     table = Table("metric", title=title, title_justify="left")
     table.add_column("value", justify="right")

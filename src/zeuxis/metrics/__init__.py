@@ -22,6 +22,7 @@ class Metric:
     function: Callable[..., dict[str, float]]
     better: dict[str, Literal["lower", "higher"]]
     about: str
+    group: Literal["distance", "fidelity and diversity", "memorisation", "likelihood", "appearance"]
     needs_training: bool = False
     counted: bool = False
     # Fewer pictures than this many times the number of features make the value unreliable.
@@ -30,22 +31,26 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "fd": Metric(
-        frechet.metric, {"fd": "lower"}, "Fréchet distance between Gaussians fitted to features", counted=True,
+        frechet.metric, {"fd": "lower"}, "Fréchet distance between Gaussians fitted to features", "distance",
+        counted=True,
         pictures_per_feature=2.0,
     ),
     "kid": Metric(
-        kernel.metric, {"kid": "lower"}, "kernel distance: unbiased squared maximum mean discrepancy", counted=True
+        kernel.metric, {"kid": "lower"}, "kernel distance: unbiased squared maximum mean discrepancy", "distance",
+        counted=True
     ),
     "pr": Metric(
         neighbours.precision_recall_metric, {"precision": "higher", "recall": "higher"},
-        "improved precision and recall, k = 3",
+        "improved precision and recall, k = 3", "fidelity and diversity",
     ),
     "dc": Metric(
-        neighbours.density_coverage_metric, {"density": "higher", "coverage": "higher"}, "density and coverage, k = 5"
+        neighbours.density_coverage_metric, {"density": "higher", "coverage": "higher"}, "density and coverage, k = 5",
+        "fidelity and diversity",
     ),
     "copy_rate": Metric(
         copy_rate.metric, {"copy_rate": "lower"},
-        "share of pictures nearer to a training picture than held-out pictures are", needs_training=True,
+        "share of pictures nearer to a training picture than held-out pictures are", "memorisation",
+        needs_training=True,
     ),
 }  # fmt: skip
 
