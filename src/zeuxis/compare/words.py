@@ -1,0 +1,84 @@
+"""Numbers and metrics in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from zeuxis.evaluation import Row
+
+# What a metric is called and what it says; a metric that is not here appears by its own name and title.
+METRIC_WORDS: dict[str, tuple[str, str]] = {
+    "fd": ("Fréchet distance", "how far the middle and the spread of the features lie from those of real pictures"),
+    "kid": ("Kernel distance", "how well samples and real pictures can be told apart; fair to small numbers too"),
+    "precision": ("Precision", "share of the samples that could pass for a real picture"),
+    "recall": ("Recall", "share of the real pictures that the model could have made"),
+    "density": ("Density", "how close the samples crowd around real pictures"),
+    "coverage": ("Coverage", "share of the real pictures that have a sample beside them"),
+    "copy_rate": ("Copy rate", "share of the samples nearer to a training picture than new pictures are, in excess"),
+}
+CAPABILITY_WORDS: dict[str, str] = {
+    "encode": "turn a picture into a code",
+    "decode": "turn a code into a picture",
+    "reconstruct": "redraw a given picture",
+    "log_likelihood": "say how likely a picture is",
+    "complete": "fill in the rest of a picture",
+    "predict": "go on with a sequence",
+    "classify": "name the class of a picture",
+    "--class": "make a wanted class",
+    "--truncation": "trade variety for safety (truncation)",
+    "--temperature": "trade variety for safety (temperature)",
+}
+
+
+def metric_key(row: Row) -> str:
+    """`fd10k_dataset` -> `fd`: without the extractor and the number of pictures."""
+    return re.sub(r"\d+k?$", "", row.metric.removesuffix(f"_{row.extractor}"))
+
+
+def metric_words(row: Row) -> tuple[str, str]:
+    """What a row's metric is called, and one line about it."""
+    key = metric_key(row)
+    return METRIC_WORDS.get(key, (row.title or key, "" if row.title else row.metric))
+
+
+def number(value: float) -> str:
+    """Three digits: `0.0123`, `9.23`, `1,230`; a real minus sign."""
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(row: Row) -> str:
+    """`9.1 to 9.4`, or "" where there is none."""
+    return f"{number(row.interval[0])} to {number(row.interval[1])}" if row.interval else ""
+
+
+def valued(row: Row) -> str:
+    """`9.23 (9.1 to 9.4)`."""
+    return f"{number(row.value)} ({interval(row)})" if row.interval else number(row.value)
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def clock(seconds: float) -> str:
+    """`45 s`, `5 min`, `1 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(value: float) -> str:
+    """`950`, `45k`, `1.2M`: for axes."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def megabytes(size: float) -> str:
+    """`3.4 MB`."""
+    return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"
