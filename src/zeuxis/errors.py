@@ -4,6 +4,11 @@ step."""
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """`text` without what could steer a terminal: names of files, classes and members come from strangers."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 class ZeuxisError(Exception):
     """Base of every error that Zeuxis raises on purpose; its text is one line, fit for a terminal."""
 
@@ -25,7 +30,7 @@ class UserError(ZeuxisError):
     def __init__(self, option: str, got: object, allowed: str, next_step: str = "") -> None:
         self.option, self.got, self.allowed, self.next_step = option, got, allowed, next_step
         text = f"{option}: got {got!r}, allowed: {allowed}"
-        super().__init__(f"{text}; {next_step}" if next_step else text)
+        super().__init__(printable(f"{text}; {next_step}" if next_step else text))
 
 
 class DataError(UserError):

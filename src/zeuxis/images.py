@@ -75,6 +75,8 @@ def from_picture(picture: Image.Image, channels: int) -> Image.Image:
             else (255.0 if values.max(initial=0.0) > 1 else 1.0)
         )
         picture = Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(np.uint8), "L")
+    if picture.mode == "LAB":  # Pillow converts it to RGB alone
+        picture = picture.convert("RGB")
     if has_transparency(picture):
         picture = picture.convert("RGBA")
         if channels != 4:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zeuxis.cli.train import Channels, Fit
+
 if TYPE_CHECKING:
     from zeuxis.data import Report
 
@@ -27,31 +29,34 @@ def check(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="Write a contact sheet as PNG.")] = None,
     resolution: Annotated[str, typer.Option(help="auto, a side such as 64, or WIDTHxHEIGHT.")] = "auto",
-    channels: Annotated[str, typer.Option(help="auto, 1 (grey), 3 (RGB) or 4 (RGBA).")] = "auto",
-    fit: Annotated[str, typer.Option(help="How another shape is brought to it: crop, pad or stretch.")] = "crop",
+    channels: Annotated[Channels, typer.Option(help="1 grey, 3 RGB, 4 RGBA.")] = Channels.auto,
+    fit: Annotated[Fit, typer.Option(help="For pictures of another shape.")] = Fit.crop,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; all cores unless given.")] = None,
 ) -> None:
     """Decodes every file; reports what is broken, doubled or odd, classes, and what would be trained on."""
     from rich.console import Console
+    from rich.text import Text
 
     from zeuxis.config import DataOptions, parse, parse_resolution
     from zeuxis.data import scan
+    from zeuxis.errors import DataError, printable
 
-    settings: dict[str, Any] = {"resolution": parse_resolution(resolution), "fit": fit}
-    settings["channels"] = int(channels) if channels.isdigit() else channels
+    settings: dict[str, Any] = {"resolution": parse_resolution(resolution), "fit": fit.value}
+    settings["channels"] = "auto" if channels is Channels.auto else int(channels.value)
     options = parse(DataOptions, settings, "data")
     console = Console()
-    with console.status(f"reading {data}") as status:
+    with console.status(Text(printable(f"reading {data}"))) as status:
         report = scan(data, options, workers, lambda what, done, total: status.update(f"{what} {done:,} of {total:,}"))
     show(console, report)
     if json_file is not None:
         _write_json(json_file, report)
-        console.print(f"report: {json_file}", markup=False, highlight=False)
+        console.print(printable(f"report: {json_file}"), markup=False, highlight=False, soft_wrap=True)
+    if not report.pictures:
+        got = f"{report.files} files, {len(report.skipped)} skipped, no usable picture"
+        raise DataError("DATA", got, "at least one picture that can be decoded", "give another folder or file")
     if sheet is not None:
         _write_sheet(sheet, report)
-        console.print(f"contact sheet: {sheet}", markup=False, highlight=False)
-    if not report.pictures:
-        raise typer.Exit(2)
+        console.print(printable(f"contact sheet: {sheet}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def show(console: Any, report: Report) -> None:
@@ -59,7 +64,9 @@ def show(console: Any, report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(report.name), show_lines=False)
+    from zeuxis.errors import printable
+
+    table = Table(title=Text(printable(report.name)), show_lines=False)
     table.add_column("what", overflow="fold")
     table.add_column("number", justify="right")
     table.add_column("", overflow="fold")
@@ -85,8 +92,7 @@ def _write_sheet(path: Path, report: Report) -> None:
     from zeuxis.images import save_png
 
     picture = report.sheet()
-    if picture is None:
-        raise UserError("--sheet", str(path), "data with at least one usable picture", "see the list of skipped files")
+    assert picture is not None, "there are usable pictures"
     try:
         save_png(picture, path)
     except OSError as error:

@@ -4,7 +4,9 @@ loaded whole."""
 from __future__ import annotations
 
 import hashlib
+import io
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,8 +22,9 @@ from zeuxis.data.listing import NO_SPLIT, TEST, TRAIN, Listing, Stacked
 from zeuxis.errors import DataError
 
 WANTED = "uint8 pictures [N, H, W] or [N, H, W, C] with C = 1, 3 or 4"
+MAX_HEADER = 10_000  # bytes of an .npy header, which numpy allows too
 MAX_SMALL = 2**30  # bytes of an array that is read whole (labels, class names)
-MAX_PICTURES = 2**31 - 1
+MAX_PICTURES = 50_000_000  # each costs 65 bytes of memory while it is scanned, however small it is
 IMAGE_KEYS, LABEL_KEYS, CLASS_KEYS = (
     ("images", "arr_0", "x_train"),
     ("labels", "y_train"),
@@ -41,8 +44,10 @@ def picture_shape(shape: Sequence[int], dtype: Any, what: str) -> tuple[int, int
         channels_first = len(full) == 4 and full[1] in (1, 3, 4)
         raise DataError(what, got, WANTED, "use .transpose(0, 2, 3, 1)" if channels_first else "reshape the array")
     count, height, width, channels = (int(side) for side in full)
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and count <= MAX_PICTURES):
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise DataError(what, got, f"sides from 1 to {MAX_SIDE}", "make the pictures smaller")
+    if count > MAX_PICTURES:
+        raise DataError(what, got, f"at most {MAX_PICTURES:,} pictures", "take a part of them")
     return count, height, width, channels
 
 
@@ -75,6 +80,7 @@ class StreamStack:
             for start in range(0, self.count, size):
                 number = min(size, self.count - start)
                 yield np.frombuffer(read_exactly(file, number * each), np.uint8).reshape(number, *self.shape)
+            file.read(1)  # a compressed file compares its checksum at the end
 
 
 class JoinedStack:
@@ -128,7 +134,17 @@ def npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[An
     if version not in ((1, 0), (2, 0)):
         raise DataError("DATA", what, "an .npy file of version 1 or 2", "save it again with numpy.save")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    size = read_exactly(file, 2 * version[0])
+    length = int.from_bytes(size, "little")
+    if length > MAX_HEADER:
+        raise DataError("DATA", f"{what} with a header of {length:,} bytes", f"at most {MAX_HEADER:,}", "save it again")
+    text = io.BytesIO(size + read_exactly(file, length))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read(text)
+    except Exception as error:  # numpy reads it as Python source, which fails in many ways
+        raise DataError("DATA", what, "a complete file", f"its header cannot be read: {error}") from None
     if dtype.hasobject:
         raise DataError(
             "DATA",
@@ -261,7 +277,8 @@ class ArrayFileSource:
         return stacked_listing(stack, numbers, classes, train)
 
     def _member(self, info: zipfile.ZipInfo) -> Opener:
-        if info.file_size > MAX_TOTAL_RATIO * max(1, info.compress_size):
+        held = min(info.compress_size, self.path.stat().st_size)
+        if info.file_size > MAX_TOTAL_RATIO * max(1, held):
             raise DataError(
                 "DATA", str(self.path), "an honest file", f"{info.filename} claims {info.file_size:,} bytes"
             )
@@ -282,7 +299,9 @@ class ArrayFileSource:
                 raise DataError(
                     "DATA", f"{info.filename} {list(shape)}", "a header that fits the file", "save it again"
                 )
-            return np.frombuffer(read_exactly(file, size), dtype).reshape(shape)
+            content = read_exactly(file, size)
+            file.read(1)  # compares the checksum
+            return np.frombuffer(content, dtype).reshape(shape)
 
 
 def _stack(opener: Opener, size: int, what: str) -> StreamStack:

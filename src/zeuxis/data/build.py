@@ -122,17 +122,13 @@ class _Build:
     def _decode(self, listing: Listing, pool: Pool) -> tuple[Records, dict[int, str], Shape, str]:
         """Records and reasons of all files, the shape of the written pixels and why it is that."""
         guess = self._guess(listing, pool)
-        for attempt in range(2):
-            records, reasons = self._pass(
-                listing, pool, guess, "reading pictures" if attempt == 0 else "resizing pictures"
-            )
-            good = records[has(records, Flag.OK)]
-            if not len(good):
-                return records, reasons, guess, ""
-            shape, why = decide(good, self.options)
-            if shape == guess:
-                break
-            guess = shape
+        records, reasons = self._pass(listing, pool, guess, "reading pictures")
+        good = records[has(records, Flag.OK)]
+        if not len(good):
+            return records, reasons, guess, ""
+        shape, why = decide(good, self.options)
+        if shape != guess:  # decided once: what is grey at one size may not be at another
+            records, reasons = self._pass(listing, pool, shape, "resizing pictures")
         return records, reasons, shape, why
 
     def _guess(self, listing: Listing, pool: Pool) -> Shape:
@@ -229,6 +225,6 @@ def _content(
     """SHA-256 of what the data are: names, content, labels and splits, wherever they lie and however they are
     read."""
     digest = hashlib.sha256(json.dumps([names, classes], ensure_ascii=True).encode())
-    for column in (np.ascontiguousarray(records["digest"]), labels, splits):
-        digest.update(column.tobytes())
+    for column in (records["digest"], records["width"], records["height"], labels, splits):
+        digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()

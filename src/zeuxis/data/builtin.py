@@ -7,6 +7,8 @@ import hashlib
 import importlib.util
 import urllib.error
 import urllib.request
+import zlib
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 
@@ -96,7 +98,9 @@ def find_fashion(cache: Path) -> Path:
             return folder
     try:
         return _download(cache / "fashion-mnist")
-    except OSError as error:  # urllib's errors are OSErrors
+    except (OSError, HTTPException) as error:  # urllib's errors are OSErrors
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         allowed = f"its four files in {FASHION_FOLDER} or {cache / 'fashion-mnist'} (no download: {error})"
         raise DataError("DATA", "fashion-mnist", allowed, "apt-get install dataset-fashion-mnist") from None
 
@@ -109,8 +113,8 @@ def _download(folder: Path) -> Path:
         try:
             with gzip.GzipFile(fileobj=BytesIO(packed)) as file:
                 content = file.read(size + 1)
-        except EOFError:
-            raise urllib.error.URLError(f"{name} is incomplete") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise urllib.error.URLError(f"{name} is incomplete or damaged") from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise urllib.error.URLError(f"{name} does not have the SHA-256 {digest}")
         temporary = folder / f".{name}.part"

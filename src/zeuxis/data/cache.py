@@ -3,7 +3,7 @@ processes.
 
     CACHE/data/sets/KEY/      pixels.u8, columns.npz, names.json, index.json: one content in one picture shape
     CACHE/data/known/Q.json   which KEY a source with this quick key (names, sizes, times) has, and its report
-    CACHE/data/building/Q/    a build under way, guarded by CACHE/data/locks/Q.lock
+    CACHE/data/building/Q-.../  a build under way, guarded by CACHE/data/locks/Q.lock
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ from zeuxis.errors import RunFault
 from zeuxis.files import write_bytes
 
 FORMAT = 1
-PROBES, PROBE_BYTES = 32, 4096  # places of the pixel file whose checksums are in the index
+PROBED = ("pixels.u8", "names.json")  # files too large to be read whole at each start
+PROBES, PROBE_BYTES = 32, 4096  # places of such a file whose checksums are in the index
+TORN = (OSError, ValueError, KeyError, TypeError, RecursionError)  # what opening a damaged set raises
 SPARE = 64 * 2**20  # bytes that stay free on the disk
 PREVIEW = 400
 
@@ -86,7 +89,7 @@ class Cache:
             known = _checked(json.loads((self.base / "known" / f"{quick}.json").read_text(encoding="utf-8")))
             store = self.open(known["key"])
             report = Report.from_json(known["report"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except TORN:
             return None
         report.preview = store.preview
         return store, report
@@ -102,8 +105,9 @@ class Cache:
         with np.load(io.BytesIO(content), allow_pickle=False) as columns:
             slots, labels, declared, groups = (columns[name] for name in ("slots", "labels", "declared", "groups"))
         path, shape = folder / "pixels.u8", tuple(index["shape"])
-        if path.stat().st_size != index["bytes"] or _probe(path) != index["probes"]:
-            raise ValueError("pixels.u8 is not what the index says")
+        for name in PROBED:
+            if _probe(folder / name) != index[name]:
+                raise ValueError(f"{name} is not what the index says")
         pixels = np.memmap(path, np.uint8, "r", shape=shape)
         return Store(folder, index["fingerprint"], tuple(index["classes"]), pixels, slots, labels, declared, groups)
 
@@ -116,9 +120,8 @@ class Cache:
                 (self.base / name).mkdir(parents=True, exist_ok=True)
             with self._alone(quick, progress):
                 self._sweep(quick)
-                folder = self.base / "building" / quick
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
+                # A new name each time: a worker of a killed process may still hold jobs for the old one.
+                folder = Path(tempfile.mkdtemp(prefix=f"{quick}-", dir=self.base / "building"))
                 try:
                     yield folder
                 finally:
@@ -136,14 +139,8 @@ class Cache:
         buffer = io.BytesIO()
         np.savez(buffer, **columns)
         (built / "columns.npz").write_bytes(buffer.getvalue())
-        path = built / "pixels.u8"
-        body = {
-            **index,
-            "format": FORMAT,
-            "columns": hashlib.sha256(buffer.getvalue()).hexdigest(),
-            "bytes": path.stat().st_size,
-            "probes": _probe(path),
-        }
+        columns_hash = hashlib.sha256(buffer.getvalue()).hexdigest()
+        body = {**index, "format": FORMAT, "columns": columns_hash, **{name: _probe(built / name) for name in PROBED}}
         write_bytes(built / "index.json", json.dumps(_sealed(body)).encode())
         key = fingerprint([FORMAT, index["fingerprint"], index["shape"][1:], index["fit"]])[:32]
         store = self._place(built, key)
@@ -154,7 +151,7 @@ class Cache:
     def _place(self, built: Path, key: str) -> Store:
         target = self.base / "sets" / key
         for _ in range(2):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(*TORN):
                 return self.open(key)  # the same content under another name or time was there already
             shutil.rmtree(target, ignore_errors=True)  # torn
             with contextlib.suppress(OSError):
@@ -179,12 +176,13 @@ class Cache:
         return str(self.base / "locks" / f"{quick}.lock")
 
     def _sweep(self, mine: str) -> None:
-        """Removes what builds of other sources left when they were killed; a build under way holds its
-        lock."""
+        """Removes what builds left when they were killed; a build under way holds its lock, `mine` is held here."""
         for folder in (self.base / "building").iterdir():
-            if folder.name == mine:
+            quick = folder.name.partition("-")[0]
+            if quick == mine:
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
-            with contextlib.suppress(Timeout, OSError), FileLock(self._lock(folder.name), timeout=0):
+            with contextlib.suppress(Timeout, OSError), FileLock(self._lock(quick), timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -195,7 +193,12 @@ def _disk_errors(base: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(base, "nothing of the unfinished cache was kept") from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno == errno.EFBIG:
+            raise RunFault(
+                f"the disk of the cache {base} allows no file as large as the decoded pictures; "
+                "set ZEUXIS_CACHE to another disk"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise RunFault(
                 f"the cache {base} cannot be written: {error.strerror}; set ZEUXIS_CACHE to another folder"
             ) from None
@@ -207,7 +210,10 @@ def _full(base: Path, detail: str) -> RunFault:
 
 
 def _words(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size / 1e3:.1f} kB"
 
 
 def _sealed(body: dict[str, Any]) -> dict[str, Any]:
@@ -222,10 +228,11 @@ def _checked(sealed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _probe(path: Path) -> list[int]:
-    """Checksums of places spread over a file: finds what a power cut left empty without reading gigabytes."""
+    """Size and checksums of places spread over a file: finds what a power cut left empty without reading
+    gigabytes."""
     size = path.stat().st_size
     with open(path, "rb") as file:
-        sums = []
+        sums = [size]
         for place in range(PROBES):
             file.seek((size - PROBE_BYTES) * place // (PROBES - 1) if size > PROBE_BYTES else 0)
             sums.append(zlib.crc32(file.read(PROBE_BYTES)))

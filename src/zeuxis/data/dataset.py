@@ -19,7 +19,7 @@ from zeuxis.data.cache import Cache, Store, cache_root
 from zeuxis.data.folder import FolderSource
 from zeuxis.data.idx import IdxSource, images_in
 from zeuxis.data.listing import TEST, TRAIN, VAL, Source
-from zeuxis.data.report import Report, printable
+from zeuxis.data.report import Report
 from zeuxis.data.split import split
 from zeuxis.errors import DataError, UserError
 
@@ -173,7 +173,7 @@ def _what_was_there(report: Report) -> str:
     if report.skipped:
         name, reason = report.skipped[0]
         seen = f"{report.files} files were seen, {len(report.skipped)} skipped"
-        return f"{seen}, first {printable(name)}: {reason}; see `zeuxis data check`"
+        return f"{seen}, first {name}: {reason}; see `zeuxis data check`"
     return f"{report.pictures} pictures were found; give more, or lower test_fraction and val_fraction"
 
 
@@ -190,8 +190,11 @@ def _source(data: str | Path | NDArray[Any], labels: NDArray[Any] | None, cache_
     if str(data) == "fashion-mnist":
         return FashionSource(cache_root(cache_dir))
     path = Path(data)
-    if path.is_dir():
-        pairs = images_in(path)
+    try:
+        is_folder, pairs = path.is_dir(), images_in(path) if path.is_dir() else []
+    except OSError as error:  # a name that is too long, a folder that may not be listed
+        raise DataError("DATA", str(data), FORMS, f"it cannot be read: {error.strerror}") from None
+    if is_folder:
         if not pairs:
             return FolderSource(path)
         if len({"train" in pair.name for pair in pairs}) < len(pairs):

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from zeuxis.data.records import Flag, Records, empty_records
 from zeuxis.images import MODES, fit_to, from_picture, has_transparency
 
 # Pillow is asked for these and no others: a file called .png must not reach a PostScript interpreter.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "MPO", "AVIF", "DIB")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "AVIF", "DIB")  # MPO opens as JPEG
 MAX_FILE = 512 * 2**20  # bytes; larger than any picture within the pixel limits that are sensible here
 MAGICS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 MAX_REASON = 120  # characters
@@ -101,7 +102,7 @@ def write_pixels(path: str, start: int, pixels: NDArray[np.uint8]) -> None:
     memory map."""
     with open(path, "r+b", buffering=0) as file:
         file.seek(start * pixels[0].size)
-        view = memoryview(pixels).cast("B")  # type: ignore[arg-type]
+        view = memoryview(np.ascontiguousarray(pixels)).cast("B")  # type: ignore[arg-type]
         while view:
             view = view[file.write(view) :]
 
@@ -152,6 +153,8 @@ def read_member(root: str, item: list[int]) -> bytes:
             data = file.read(packed)
     except OSError as error:
         raise BadFileError(f"cannot be read: {error.strerror or error}") from None
+    except (ValueError, OverflowError, MemoryError):  # offsets and sizes that no file has
+        raise BadFileError("broken: the zip file has no such member where its directory says") from None
     if method == 8:
         try:
             data = zlib.decompressobj(-15).decompress(data, size + 1)
@@ -228,7 +231,7 @@ def plain_png(data: bytes, max_pixels: int) -> Image.Image | None:
 
 def _open(data: bytes, job: Job) -> tuple[Image.Image, tuple[int, int], Flag]:
     """Opens and decodes the first frame of any picture we read; with (width, height) as a viewer shows it."""
-    picture: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
+    picture: Image.Image = Image.open(BytesIO(data), formats=_formats())
     width, height = picture.size
     if width * height > job.max_pixels:
         raise BadFileError(f"{width}x{height} pixels, more than the limit of {job.max_pixels:,}")
@@ -244,6 +247,13 @@ def _open(data: bytes, job: Job) -> tuple[Image.Image, tuple[int, int], Flag]:
     if orientation in range(2, 9):
         flags |= Flag.ROTATED
     return picture, (height, width) if orientation in (5, 6, 7, 8) else (width, height), flags
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow knows; asking it for any other is a KeyError."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _colour_flags(picture: Image.Image, channels: int) -> Flag:
@@ -274,6 +284,6 @@ def _reason(error: Exception, data: bytes) -> str:
     if isinstance(error, UnidentifiedImageError):
         known = data.startswith(MAGICS) or data[4:8] == b"ftyp"
         return "broken: its header cannot be read" if known else "not a picture"
-    if "truncated" in str(error) or isinstance(error, EOFError):
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return "truncated: the end of the picture is missing"
     return f"broken: {error or type(error).__name__}"

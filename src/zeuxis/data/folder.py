@@ -84,7 +84,8 @@ class FolderSource:
     def _walk(self) -> Iterator[tuple[str, int, int, str]]:
         """(path with `/`, size, time of change, reason to leave it out) of every file, in no order."""
         pending = [("", str(self.path))]
-        seen: set[tuple[int, int]] = set()
+        top = self.path.stat()
+        seen = {(top.st_dev, top.st_ino)}
         count = 0
         while pending:
             prefix, folder = pending.pop()

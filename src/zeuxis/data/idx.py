@@ -136,4 +136,6 @@ def _labels(images: Path, count: int) -> NDArray[np.uint8] | None:
             "DATA", f"{path} with {number:,} labels", f"one for each of {count:,} pictures", "check the pair"
         )
     with reading(str(path)), open_idx(path) as file:
-        return np.frombuffer(read_exactly(file, 8 + number), np.uint8)[8:]
+        content = read_exactly(file, 8 + number)
+        file.read(1)  # a compressed file compares its checksum at the end
+        return np.frombuffer(content, np.uint8)[8:]

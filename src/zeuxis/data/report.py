@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zeuxis.errors import printable
 from zeuxis.images import grid, sheet_scale
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Report:
         return cls(**{**values, "findings": findings, "skipped": skipped})
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(what, how many, remarks or examples) for a table."""
+        """(what, how many, remarks or examples) for a table, safe to print."""
         rows = [
             ("files", f"{self.files:,}", ""),
             ("usable pictures", f"{self.pictures:,}", ""),
@@ -83,11 +84,12 @@ class Report:
             rows.append(("without class", f"{self.unlabelled:,}", ""))
         if self.suggested:
             rows.append(("read as", self.suggested["text"], self.suggested["why"]))
-        return rows + [("note", "", note) for note in self.notes]
+        rows += [("note", "", note) for note in self.notes]
+        return [(printable(what), number, printable(remark)) for what, number, remark in rows]
 
     def skipped_lines(self, limit: int = MAX_LINES) -> list[str]:
         """One line per skipped file, at most `limit`, then how many more."""
-        lines = [f"skipped {printable(name)}: {reason}" for name, reason in self.skipped[:limit]]
+        lines = [printable(f"skipped {name}: {reason}") for name, reason in self.skipped[:limit]]
         if len(self.skipped) > limit:
             lines.append(f"skipped {len(self.skipped) - limit:,} more files; `zeuxis data check` lists them")
         return lines
@@ -101,11 +103,6 @@ class Report:
         return grid(pixels.transpose(0, 2, 3, 1), scale=sheet_scale(*pixels.shape[2:]))
 
 
-def printable(name: str) -> str:
-    """A file's name without what could steer a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
-
-
 def _some(names: list[str], count: int) -> str:
-    shown = ", ".join(printable(name) for name in names[:3])
+    shown = ", ".join(names[:3])
     return shown + (f" and {count - 3:,} more" if count > 3 else "")
