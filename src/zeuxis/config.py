@@ -90,8 +90,8 @@ class TrainOptions(Config):
     """
 
     model: str = "gan"
-    budget: float | None = Field(default=None, gt=0)
-    kimg: float | None = Field(default=None, gt=0)
+    budget: float | None = Field(default=None, gt=0, lt=1e9)
+    kimg: float | None = Field(default=None, gt=0, lt=1e9)
     batch: int | None = Field(default=None, ge=1, le=65536)
     micro_batch: int | None = Field(default=None, ge=1, le=65536)
     conditional: bool = False
@@ -122,19 +122,18 @@ def parse_resolution(text: str) -> Literal["auto"] | tuple[int, int]:
 
 def parse(cls: type[C], values: Mapping[str, Any], option: str) -> C:
     """Makes a `cls` from plain values; the first problem becomes a `UserError` naming `option`, key, value and
-    choices."""
+    choices. The `option` "--" says that each key is an option of the command line."""
     try:
         return cls.model_validate(dict(values))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
-        where = f"{option} {key}".strip()
+        where = f"--{key.replace('_', '-')}" if option == "--" else f"{option} {key}".strip()
         if problem["type"] == "extra_forbidden":
             fields = ", ".join(sorted(cls.model_fields))
             raise UserError(where, problem["input"], f"one of the keys {fields}", f"remove {key}") from None
-        raise UserError(
-            where, problem["input"], problem["msg"], "see `zeuxis info` for the settings of a model"
-        ) from None
+        see = "see `zeuxis train --help`" if option == "--" else "see `zeuxis info` for the settings of a model"
+        raise UserError(where, problem["input"], problem["msg"], see) from None
 
 
 def override(values: Mapping[str, Any], settings: Mapping[str, Any], option: str = "--set") -> dict[str, Any]:

@@ -31,7 +31,10 @@ class RunFolder:
     @classmethod
     def create(cls, out: Path, name: str, config: dict[str, Any]) -> RunFolder:
         """A new folder `00003-name` in `out`, numbered after the newest one there."""
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError("--out", str(out), "a folder that can be written", str(error.strerror)) from None
         while True:
             taken = [int(match[1]) for entry in out.iterdir() if (match := NUMBERED.match(entry.name))]
             path = out / f"{max(taken, default=-1) + 1:05d}-{name}"
@@ -62,8 +65,12 @@ class RunFolder:
         for path in sorted(out.glob("[0-9]*-*"), reverse=True) if out.is_dir() else []:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, Timeout):
                 config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-                if fingerprint(config["asked"]) == wanted and not (path / "finished.json").exists():
-                    return cls(path, _locked(path))
+                if config["format_version"] != RUN_FORMAT or fingerprint(config["asked"]) != wanted:
+                    continue
+                run = cls(path, _locked(path))
+                if not run.finished:  # asked under the lock: who held it may just have finished
+                    return run
+                run.close()
         return None
 
     @property
@@ -71,10 +78,11 @@ class RunFolder:
         """What was asked for and resolved when the run began."""
         try:
             config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StateError(f"{self.path}/config.json cannot be read ({error})") from None
-        if config.get("format_version") != RUN_FORMAT:
-            raise StateError(f"{self.path} is of run format {config.get('format_version')}, not {RUN_FORMAT}")
+            version, parts = config["format_version"], (config["asked"], config["resolved"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{self.path}/config.json cannot be read ({error!r}): begin a new run") from None
+        if version != RUN_FORMAT or not all(isinstance(part, dict) for part in parts):
+            raise StateError(f"{self.path} is of run format {version}, not {RUN_FORMAT}: begin a new run")
         return dict(config)
 
     def log(self, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -18,6 +20,8 @@ from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
 from zeuxis.images import grid, picture_of, save_png, sheet_scale, to_pixels
 from zeuxis.randomness import generator_for
+
+SEED = re.compile("[0-9]{1,18}")  # what int64 can hold
 
 
 def parse_seeds(text: str) -> Iterator[int]:
@@ -39,9 +43,11 @@ def seeds_array(text: str) -> NDArray[np.int64]:
 def _seed_ranges(text: str) -> Iterator[tuple[int, int]]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise UserError("--seeds", text, "numbers and ranges from 0, such as 0-63,100", "try --seeds 0-63")
-        yield int(first), int(last or first)
+        last = last if dash else first
+        if not SEED.fullmatch(first) or not SEED.fullmatch(last) or int(last) < int(first):
+            allowed = "numbers of up to 18 digits and ranges from 0, such as 0-63,100"
+            raise UserError("--seeds", text, allowed, "try --seeds 0-63")
+        yield int(first), int(last)
 
 
 class Sampler:
@@ -165,18 +171,23 @@ def write_npz(
     """`images` uint8 `[N, H, W, C]`, `seeds` and, with classes, `labels`: written chunk by chunk, never whole in
     memory."""
     shape = (len(seeds), spec.height, spec.width, spec.channels)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open("images.npy", "w", force_zip64=True) as member:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(member, header)
-            for chunk in chunks:
-                member.write(np.ascontiguousarray(chunk.transpose(0, 2, 3, 1)).tobytes())
-        for name, values in (("seeds", seeds), ("labels", labels)):
-            if values is not None:
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.lib.format.write_array(member, values, allow_pickle=False)
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            with archive.open("images.npy", "w", force_zip64=True) as member:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for chunk in chunks:
+                    member.write(np.ascontiguousarray(chunk.transpose(0, 2, 3, 1)).tobytes())
+            for name, values in (("seeds", seeds), ("labels", labels)):
+                if values is not None:
+                    with archive.open(f"{name}.npy", "w") as member:
+                        np.lib.format.write_array(member, values, allow_pickle=False)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def synthetic_mark(model: Model, seed: int | None = None) -> dict[str, str]:

@@ -6,39 +6,113 @@ import time
 
 STARTED = time.monotonic()  # a budget counts from here, before anything heavy is loaded
 
+import os  # noqa: E402
 import sys  # noqa: E402
+from typing import Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
 
-from zeuxis.cli import data, demo, evaluate, info, sample, train  # noqa: E402
+from zeuxis import __version__  # noqa: E402
+from zeuxis.cli import compare, data, demo, evaluate, info, sample, train  # noqa: E402
 
 app = typer.Typer(
     name="zeuxis",
     help="Train, judge, edit and serve image generators on your own pictures.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # help texts have square brackets that are meant, and plain help comes twice as fast
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 110},
 )
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("info")(info.info)
+
+UsageError: Any = typer.BadParameter.__base__  # typer gives no other name for it, and brings click along or within
+
+
+def show_version(asked: bool) -> None:
+    """Prints the version and leaves."""
+    if asked:
+        print(f"zeuxis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train, judge, edit and serve image generators on your own pictures."""
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line and exit code 2, a fault in a run one line and exit code
-    1."""
+    """Runs the command line and leaves with its exit code."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it leaves
+        code = 141
+    sys.exit(code)
+
+
+def run() -> int:
+    """The exit code of the command line; a user's mistake is one line and 2, a fault in a run or of the machine one
+    line and 1."""
     from zeuxis.errors import ZeuxisError
 
     try:
-        app()
+        return app(prog_name="zeuxis", standalone_mode=False) or 0
+    except UsageError as error:
+        return usage(error)
     except ZeuxisError as error:
-        print(f"zeuxis: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("zeuxis: interrupted", file=sys.stderr)
-        sys.exit(130)
+        return complain(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return complain("interrupted", 130)
     except BrokenPipeError:
-        sys.exit(141)
+        raise
+    except OSError as error:  # a full disk, a folder that may not be written: nothing that a traceback explains
+        place = f"{error.filename}: " if error.filename else ""
+        return complain(f"{place}{error.strerror or error}", 1)
+    except MemoryError as error:
+        return complain(f"out of memory: ask for fewer or smaller pictures at once ({error})", 1)
+
+
+def complain(text: str, code: int) -> int:
+    """Says one line on standard error; returns `code`."""
+    print("zeuxis: " + " ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def usage(error: Any) -> int:
+    """One line about a wrong command line: option, value, what is allowed, and where help is; returns the exit
+    code."""
+    command = error.ctx.command_path if error.ctx else "zeuxis"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help())
+        return 0
+    text = error.format_message().rstrip(".")
+    given = _given(getattr(error, "param", None), sys.argv)
+    if given and given not in text:
+        text += f", got {given!r}"
+    verbs = getattr(error.ctx.command if error.ctx else None, "commands", None)
+    if verbs and text.startswith("No such command"):
+        text += f", allowed: {', '.join(verbs)}"
+    return complain(f"{text}; see `{command} --help`", error.exit_code)
+
+
+def _given(param: Any, arguments: list[str]) -> str | None:
+    """What stood behind the option `param`, as far as can be told from the command line."""
+    for name in getattr(param, "opts", []):
+        for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+            if argument == name:
+                return following
+            if argument.startswith(f"{name}="):
+                return argument.removeprefix(f"{name}=")
+    return None

@@ -21,19 +21,20 @@ def demo(
     """Train on built-in handwritten digits, sample, judge, and show where the pictures are."""
     from rich.console import Console
 
+    from zeuxis.cli.show import say
     from zeuxis.cli.train import open_data, run
-    from zeuxis.config import TrainOptions
+    from zeuxis.config import TrainOptions, parse
 
     console = Console()
-    options = TrainOptions(model="gan", conditional=True, kimg=kimg, snapshots=5)
+    options = parse(TrainOptions, {"model": "gan", "conditional": True, "kimg": kimg, "snapshots": 5}, "--")
     dataset = open_data(console, "digits", options)
     outcome = run(console, options, dataset, out, None)
     if outcome.status == "interrupted":
         raise typer.Exit(130)
     judge(console, outcome.folder / "model", dataset)
-    console.print(f"samples        {outcome.folder / 'model' / 'samples.png'}", markup=False, highlight=False)
-    console.print(f"real pictures  {outcome.folder / 'reals.png'}", markup=False, highlight=False)
-    console.print(f"more           zeuxis sample {outcome.folder} --class 7", markup=False, highlight=False)
+    say(console, f"samples        {outcome.folder / 'model' / 'samples.png'}")
+    say(console, f"real pictures  {outcome.folder / 'reals.png'}")
+    say(console, f"more           zeuxis sample {outcome.folder} --class 7")
 
 
 def judge(console: Any, model_folder: Path, dataset: Dataset) -> None:

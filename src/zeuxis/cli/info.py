@@ -16,16 +16,21 @@ def info(
     """Show what a model, a run, data or a preset is and can do; without an argument, every model name."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from zeuxis.errors import printable
 
     if what is None:
         table = Table("model name", "what it is for", title="models")
         for name, about in _presets():
-            table.add_row(name, about)
+            table.add_row(name, Text(about))
         Console().print(table)
         return
-    table = Table("", "", title=what, show_header=False)
-    for key, value in _rows(what):
-        table.add_row(key, value)
+    table = Table(title=Text(what), show_header=False)
+    table.add_column("")
+    table.add_column("", overflow="fold")
+    for row in _rows(what):
+        table.add_row(*(Text(printable(cell)) for cell in row))  # names of classes and data come from strangers
     Console().print(table)
 
 
@@ -54,21 +59,21 @@ def _run_rows(path: Path) -> list[tuple[str, str]]:
 
     try:
         resolved = json.loads((path / "config.json").read_text(encoding="utf-8"))["resolved"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError("RUN", str(path), "a run folder with a config.json", f"it cannot be read: {error}") from None
-    rows = [
-        (key, str(resolved[key]))
-        for key in ("model", "data", "train_pictures", "device", "precision")
-        if key in resolved
-    ]
-    stats = read_json_lines(path / "stats.jsonl")
-    if stats:
-        rows.append(("images seen", f"{stats[-1]['images_seen']:,} of {stats[-1]['progress']:.0%} done"))
-    rows.append(("finished", "yes" if (path / "finished.json").exists() else "no"))
-    rows += [
-        (f"{row['metric']} at {row['images_seen']:,}", f"{row['value']:.5g}")
-        for row in read_json_lines(path / "metrics.jsonl")
-    ]
+        rows = [
+            (key.replace("_", " "), str(resolved[key]))
+            for key in ("model", "data", "train_pictures", "device", "precision", "kernels")
+            if key in resolved
+        ]
+        stats = read_json_lines(path / "stats.jsonl")
+        if stats:
+            rows.append(("images seen", f"{stats[-1]['images_seen']:,} ({stats[-1]['progress']:.0%} of the run)"))
+        rows.append(("finished", "yes" if (path / "finished.json").exists() else "no"))
+        rows += [
+            (f"{row['metric']} at {row['images_seen']:,}", f"{row['value']:.5g}")
+            for row in read_json_lines(path / "metrics.jsonl")
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError("RUN", str(path), "a run folder with a whole config.json", f"it is damaged: {error}") from None
     return rows
 
 

@@ -34,6 +34,8 @@ def sample(
     from rich.console import Console
 
     from zeuxis.checkpoint import load_model
+    from zeuxis.cli.show import say
+    from zeuxis.errors import UserError
     from zeuxis.planning import choose_device
     from zeuxis.sampling import (
         Sampler,
@@ -51,7 +53,10 @@ def sample(
     label = class_index(class_name, loaded.classes)
     options = render_options(loaded, truncation=truncation, temperature=temperature)
     sampler = Sampler(loaded, choose_device(device))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("--out", str(out), "a folder that can be written", str(error.strerror)) from None
     chunks = sampler(parse_seeds(seeds), label=label, options=options)
     if form is Format.npz:
         written = [out / "samples.npz"]
@@ -61,4 +66,4 @@ def sample(
         written = write_pngs(
             chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST
         )
-    Console().print(f"{total} pictures: {', '.join(str(path) for path in written)}", markup=False, highlight=False)
+    say(Console(), f"{total} pictures: {', '.join(str(path) for path in written)}")

@@ -8,20 +8,19 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)  # fmt: skip
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from zeuxis.training import Event
 
-SHOWN_TERMS = 4
+BAR_WIDTH = 24
+LOSSES_WIDTH = 40  # characters that two losses need
+PLAIN_WIDTH = 120  # of the terms on a line that is no terminal's
 
 
 def clock(seconds: float) -> str:
@@ -33,10 +32,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def brief(terms: dict[str, float]) -> str:
-    """The losses first, then the other terms, as many as fit on a line."""
-    order = sorted(terms, key=lambda name: not name.endswith("/loss"))
-    return "  ".join(f"{name} {terms[name]:.3g}" for name in order[:SHOWN_TERMS])
+def say(console: Console, text: str) -> None:
+    """One line as it is: no markup, and not folded where the terminal ends, so that a path in it can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def brief(terms: dict[str, float], width: int) -> str:
+    """The losses first, then the other terms, as many as fit into `width` characters."""
+    line = ""
+    for name in sorted(terms, key=lambda name: not name.endswith("/loss")):
+        more = f"{'  ' if line else ''}{name.removesuffix('/loss')} {terms[name]:.3g}"
+        if len(line) + len(more) > width:
+            break
+        line += more
+    return line
 
 
 class RunDisplay:
@@ -44,36 +53,50 @@ class RunDisplay:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.progress = Progress(
-            TextColumn("{task.fields[images]}"), BarColumn(bar_width=24), TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}"), TextColumn("[dim]{task.fields[losses]}"), console=console,
-        )  # fmt: skip
-        self.task = self.progress.add_task("train", total=1.0, images="", speed="", losses="")
-        self._lines = 0
+        self.event: Event | None = None
+        self._live = Live(get_renderable=self.render, console=console, refresh_per_second=8, transient=True)
+        self._tenths = 0
 
     def __enter__(self) -> RunDisplay:
         if self.console.is_terminal:
-            self.progress.start()
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.console.is_terminal:
-            self.progress.stop()
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         if event.kind == "log":
-            self.console.print(event.text, markup=False, highlight=False)
+            say(self.console, event.text)
             return
-        images = f"{event.images_seen / 1000:.0f}/{event.total_images / 1000:.0f} kimg"
-        speed = f"{event.images_per_second:.0f} images/s, {clock(event.seconds_left)} left"
-        losses = brief(event.terms or {})
-        share = event.images_seen / max(1, event.total_images)
-        self.progress.update(self.task, completed=share, images=images, speed=speed, losses=losses)
-        if not self.console.is_terminal and math.floor(share * 10) > self._lines:
-            self._lines = math.floor(share * 10)
-            self.console.print(f"{images}  {speed}  {losses}", markup=False, highlight=False)
+        self.event = event
+        tenths = event.images_seen * 10 // max(1, event.total_images)
+        if not self.console.is_terminal and tenths > self._tenths:
+            self._tenths = tenths
+            say(self.console, f"{_where(event)}  {brief(event.terms or {}, PLAIN_WIDTH)}")
+
+    def render(self) -> RenderableType:
+        """Bar, place, speed and time left; losses behind them, or below on a narrow terminal."""
+        if self.event is None:
+            return Text("preparing", no_wrap=True)
+        where = _where(self.event)
+        width = self.console.width - 1
+        bar_width = max(4, min(BAR_WIDTH, width - len(where) - 1))
+        bar = ProgressBar(total=max(1, self.event.total_images), completed=self.event.images_seen, width=bar_width)
+        left = width - bar_width - len(where) - 3
+        beside = left >= LOSSES_WIDTH
+        losses = brief(self.event.terms or {}, left if beside else width)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(bar, Text(f"{where}  {losses}" if beside else where, no_wrap=True, overflow="ellipsis"))
+        return grid if beside else Group(grid, Text(losses, no_wrap=True, overflow="ellipsis"))
+
+
+def _where(event: Event) -> str:
+    kimg = f"{event.images_seen / 1000:.0f}/{event.total_images / 1000:.0f} kimg"
+    return f"{kimg}  {event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,11 +80,15 @@ def train(
         Path | None, typer.Option(help="Go on with this run, also to a larger --kimg or --budget.")
     ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="key=value over the preset's settings.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Mirror statistics and samples there too.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
 ) -> None:
     """Train a generator on pictures. The same command again goes on where an unfinished run stopped."""
     from rich.console import Console
 
+    from zeuxis.cli.board import require_tensorboard
     from zeuxis.config import TrainOptions, parse, parse_duration, parse_resolution, parse_settings
 
     console = Console()
@@ -94,42 +100,62 @@ def train(
         "data": {"resolution": parse_resolution(resolution), "fit": fit.value, "wrap": wrap.value if wrap else "",
                  "channels": "auto" if channels is Channels.auto else int(channels.value)},
     }  # fmt: skip
-    options = parse(TrainOptions, values, "train")
+    options = parse(TrainOptions, values, "--")
     if resume is not None:
         options = resumed(options, resume)
-    dataset = open_data(console, data, options)
+    if tensorboard:
+        require_tensorboard()
+    # What --dry-run prints is JSON alone; remarks on the data must not stand in it.
+    dataset = open_data(Console(stderr=True) if dry_run else console, data, options)
     if dry_run:
         show_plan(console, options, dataset)
         return
-    outcome = run(console, options, dataset, out, resume)
+    outcome = run(console, options, dataset, out, resume, tensorboard)
     if outcome.status == "interrupted":
         raise typer.Exit(130)
 
 
 def open_data(console: Any, data: str, options: TrainOptions) -> Dataset:
     """Opens the data with a progress line, and says what was skipped."""
+    from rich.markup import escape
+
+    from zeuxis.cli.show import say
     from zeuxis.data import open_dataset
 
-    with console.status(f"reading {data}") as status:
+    with console.status(f"reading {escape(data)}") as status:
         dataset = open_dataset(
             data, options.data, progress=lambda what, done, total: status.update(f"{what} {done}/{total}")
         )
     for line in dataset.report.skipped_lines():
-        console.print(line, markup=False, highlight=False)
+        say(console, line)
     return dataset
 
 
-def run(console: Any, options: TrainOptions, dataset: Dataset, out: Path, resume: Path | None) -> Outcome:
+def run(
+    console: Any, options: TrainOptions, dataset: Dataset, out: Path, resume: Path | None, tensorboard: bool = False
+) -> Outcome:
     """Trains with the display and the score that chooses the model."""
     from zeuxis.cli import STARTED
-    from zeuxis.cli.show import RunDisplay
+    from zeuxis.cli.board import Board
+    from zeuxis.cli.show import RunDisplay, say
     from zeuxis.evaluation import selection_score
-    from zeuxis.training import start
+    from zeuxis.training import Event, start
 
-    with RunDisplay(console) as display:
-        training = start(options, dataset, out, resume=resume, listen=display, started=STARTED)
+    listeners: list[Callable[[Event], None]] = []
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    with RunDisplay(console) as display, contextlib.ExitStack() as closing:
+        listeners.append(display)
+        training = start(options, dataset, out, resume=resume, listen=listen, started=STARTED)
+        if tensorboard:
+            board = Board(training.folder.path, training.images_seen, lambda line: say(console, line))
+            listeners.append(board)
+            closing.callback(board.close)
         outcome = training.run(score=selection_score(dataset))
-    console.print(f"run {outcome.folder}, model {outcome.folder / 'model'}", markup=False, highlight=False)
+    say(console, f"run {outcome.folder}, model {outcome.folder / 'model'}")
     return outcome
 
 
@@ -156,7 +182,8 @@ def show_plan(console: Any, options: TrainOptions, dataset: Dataset) -> None:
     """Prints everything that would be decided, as JSON."""
     import json
 
+    from zeuxis.cli.show import say
     from zeuxis.planning import resolve
 
     resolved = {"asked": options.to_json(), "resolved": resolve(options, dataset)}
-    console.print(json.dumps(resolved, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True)
+    say(console, json.dumps(resolved, indent=2, ensure_ascii=False))
