@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,19 @@ def test_signals_save_and_leave(begin: Begin) -> None:
         assert outcome.status == "interrupted" and outcome.images_seen > 0
         assert StateStore(outcome.folder / "state").names()[-1] == f"{outcome.images_seen:012d}"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_comes_twice_at_once_still_saves(begin: Begin) -> None:
+    """`make` and `timeout` pass a signal on that the whole process group was sent already."""
+    training = begin(kimg=4000)
+
+    def twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    threading.Timer(0.3, twice).start()
+    assert training.run().status == "interrupted"
 
 
 def test_non_finite_steps_are_counted_and_end_the_run(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

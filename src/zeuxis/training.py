@@ -37,6 +37,8 @@ SKIPS_IN_A_ROW = 10  # that many non-finite steps without a good one between the
 STATUS_ROWS = 200  # rows of stats.jsonl over a stage
 REPLAN_SHARE = 0.02  # of the budget between two looks at the clock
 STATE_SECONDS = 60.0
+# `make` and `timeout` pass a signal on that the whole process group was sent already: that is not a second one.
+SAME_SIGNAL_SECONDS = 1.0
 EXIT_SECONDS = 0.3  # what the process needs after its last file
 
 # (pictures uint8 [n, C, H, W] of the averaged networks from fixed seeds) -> (metric, value); lower is better.
@@ -374,7 +376,7 @@ COUNTERS = ("images_seen", "stage", "stage_start", "rows", "snapshots", "rollbac
 
 @contextlib.contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of ending the process; a second one ends it at once."""
+    """SIGINT and SIGTERM set the event instead of ending the process; a second one, later, ends it at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -382,9 +384,16 @@ def _signals() -> Iterator[threading.Event]:
     kinds = [signal.SIGINT, signal.SIGTERM]
     before = {kind: signal.getsignal(kind) for kind in kinds}
 
+    first = 0.0
+
     def note(number: int, frame: object) -> None:
-        event.set()
-        signal.signal(number, before[signal.Signals(number)])
+        nonlocal first
+        if not event.is_set():
+            event.set()
+            first = time.monotonic()
+        elif time.monotonic() - first > SAME_SIGNAL_SECONDS:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     for kind in kinds:
         signal.signal(kind, note)
