@@ -19,13 +19,15 @@ from zeuxis.nn.kernels import keep_large_blocks
 from zeuxis.planning import choose_arithmetic
 from zeuxis.steps import Stepper
 
-SIZE, BATCH, STEPS = 32, 128, 4
+SIZE, BATCH = 32, 128
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=7)
-    turns = parser.parse_args().turns
+    parser.add_argument("--steps", type=int, default=1, help="steps of each side in a turn")
+    arguments = parser.parse_args()
+    steps = arguments.steps
     keep_large_blocks()
     family = make_family("dcgan/radford", ImageSpec(height=SIZE, width=SIZE, channels=1))
     arithmetic, _ = choose_arithmetic("auto", "auto", family, torch.device("cpu"))
@@ -41,19 +43,20 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
 
     def ours() -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             for phase in family.stages()[0].phases:
                 stepper.step(phase, Batch(real), family.noise(BATCH, generator, "train"), progress=0.0, average=None)
 
     def theirs() -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             peer.step(real)
 
-    own, other = in_turns(ours, theirs, turns=turns, warm_up=2)
+    times = in_turns(ours, theirs, turns=arguments.turns, warm_up=2)
+    own, other = times.seconds
     report(
-        "dcgan/radford step, 32x32 grey, batch 128, against plain PyTorch float32", arithmetic=str(arithmetic),
-        ratio=round(other / own, 2),
-        ours_images_per_second=round(STEPS * BATCH / own), peer_images_per_second=round(STEPS * BATCH / other),
+        "dcgan/radford step, 32x32 grey, batch 128, against plain PyTorch float32", **times.to_json(),
+        arithmetic=str(arithmetic), threads=torch.get_num_threads(),
+        ours_images_per_second=round(steps * BATCH / own, 1), peer_images_per_second=round(steps * BATCH / other, 1),
         generator_parameters=sizes[:2], discriminator_parameters=sizes[2:],
     )  # fmt: skip
 
