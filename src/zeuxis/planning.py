@@ -79,11 +79,8 @@ class Arithmetic:
         return f"{self.precision}/{self.kernels}"
 
 
-def measure(family: Family, device: torch.device, arithmetic: Arithmetic, limit: float = float("inf")) -> float:
-    """Images per second of whole steps (all phases) on made-up pictures with throw-away networks.
-
-    Gives up after the warm-up step where that alone took more than `limit` seconds, and judges by it.
-    """
+def measure(family: Family, device: torch.device, arithmetic: Arithmetic) -> float:
+    """Images per second of whole steps (all phases) on made-up pictures with throw-away networks."""
     # The networks that are trained start from their own seed; timing must not move torch's global generator.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -100,12 +97,8 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, limit:
             stepper.step(phase, Batch(images, labels), noise, progress=0.0, average=0.9)
         _wait(device)
 
-    started = time.perf_counter()
-    step()
-    first = time.perf_counter() - started
-    if first > limit:
-        return size / first
-    step()
+    for _ in range(2):
+        step()
     started, count = time.perf_counter(), 0
     while count < 2 or time.perf_counter() - started < TIMING_SECONDS:
         step()
@@ -113,23 +106,41 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, limit:
     return size * count / (time.perf_counter() - started)
 
 
+def bfloat16_is_fast(device: torch.device, side: int = 128, most: float = 2.0) -> bool:
+    """Whether a small matrix product in bfloat16 takes at most `most` times as long as in float32, the best of three.
+
+    Without support in the processor it takes 60 times as long, and one whole step would already take minutes.
+    """
+    if device.type != "cpu":
+        return True
+    matrix = torch.rand(side, side)
+    best: list[float] = []
+    for operand in (matrix, matrix.bfloat16()):
+        times = []
+        for _ in range(4):  # the first one prepares
+            started = time.perf_counter()
+            operand @ operand
+            times.append(time.perf_counter() - started)
+        best.append(min(times[1:]))
+    return best[1] <= most * best[0]
+
+
 def choose_arithmetic(
     precision: str, kernel_set: str, family: Family, device: torch.device
 ) -> tuple[Arithmetic, dict[str, float]]:
     """The fastest of what is allowed by a short timing, and the images per second of each that was timed.
 
-    bfloat16 without support in the processor can be 90 times slower (pytorch#118499), so it is given up after one step
-    that takes ten times a float32 step. Kernels are timed in the faster precision; `patches` is for CPUs.
+    bfloat16 is timed only where a matrix product says that the processor has it (pytorch#118499). Kernels are timed in
+    the faster precision; `patches` is for CPUs.
     """
     precisions: list[Precision] = ["float32", "bfloat16"]
+    if precision == "auto":
+        precisions = precisions if bfloat16_is_fast(device) else ["float32"]
+    else:
+        precisions = [each for each in precisions if each == precision]
     sets: list[Kernels] = ["plain", "patches"] if device.type == "cpu" or kernel_set == "patches" else ["plain"]
-    precisions = precisions if precision == "auto" else [each for each in precisions if each == precision]
     sets = sets if kernel_set == "auto" else [each for each in sets if each == kernel_set]
-    rates: dict[Arithmetic, float] = {}
-    for allowed in precisions:
-        slowest = min((10 * family.training.batch / rate for rate in rates.values()), default=float("inf"))
-        first = Arithmetic(allowed, sets[0])
-        rates[first] = measure(family, device, first, slowest)
+    rates = {first: measure(family, device, first) for first in (Arithmetic(each, sets[0]) for each in precisions)}
     best = _fastest(rates)
     for other in sets[1:]:
         second = Arithmetic(best.precision, other)

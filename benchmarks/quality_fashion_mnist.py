@@ -1,0 +1,93 @@
+"""Fashion-MNIST at its own 28x28: the default GAN for some minutes against PyTorch's DCGAN example for as many.
+
+Both train in a process of their own on the same pictures, one after the other, by the clock. Both are judged by 10,000
+samples against the 10,000 test pictures. Zeuxis is run as a user runs it: `zeuxis train fashion-mnist --budget 15m`.
+Appends one JSON line per seed to benchmarks/results/quality_fashion_mnist.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from peers import PlainDcgan
+from timing import machine, report
+from zeuxis.checkpoint import load_model
+from zeuxis.data import open_dataset
+from zeuxis.evaluation import evaluate
+from zeuxis.images import grid, save_png
+from zeuxis.sampling import Sampler
+
+NUM = 10_000
+METRICS = ("fd", "kid", "pr", "dc")
+
+
+def train_ours(minutes: float, seed: int, out: Path, extra: list[str]) -> Path:
+    """The run folder of a finished training."""
+    command = [sys.executable, "-m", "zeuxis", "train", "fashion-mnist", "--budget", f"{minutes * 60}s"]
+    subprocess.run([*command, "--seed", str(seed), "--out", str(out), *extra], check=True)
+    return max(out.iterdir())
+
+
+def train_peer(minutes: float, seed: int, file: Path) -> None:
+    """Writes NUM samples and the number of images shown. The clock starts with the first step."""
+    torch.manual_seed(seed)
+    pictures = torch.from_numpy(open_dataset("fashion-mnist").train.all())
+    peer = PlainDcgan(28)
+    seen = peer.train(pictures, minutes * 60)
+    np.savez(file, samples=peer.sample(NUM).numpy(), seen=seen)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--features", default="dataset")
+    parser.add_argument("--sheets", type=Path, help="folder for a sheet of samples of each")
+    parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
+    asked = parser.parse_args()
+    dataset = open_dataset("fashion-mnist")
+    for seed in range(asked.seeds):
+        with tempfile.TemporaryDirectory() as temporary:
+            run = train_ours(asked.minutes, seed, Path(temporary) / "runs", asked.extra)
+            file = Path(temporary) / "peer.npz"
+            # A process of its own, as ours is; spawned, so that it starts with no threads of this one.
+            process = multiprocessing.get_context("spawn").Process(target=train_peer, args=(asked.minutes, seed, file))
+            process.start()
+            process.join()
+            finished = json.loads((run / "finished.json").read_text())
+            model = load_model(run)
+            ours = np.concatenate([chunk for chunk in Sampler(model)(range(NUM))])
+            theirs = np.load(file)
+            record: dict[str, object] = {"minutes": asked.minutes, "seed": seed, "extra": asked.extra}
+            record |= {"images_ours": finished["images_seen"], "images_peer": int(theirs["seen"])}
+            record["seconds_ours"] = round(finished["seconds"], 1)
+            names = asked.features.split(",")
+            for name, samples in (("ours", ours), ("peer", theirs["samples"])):
+                rows = evaluate([samples], dataset, num=NUM, metrics=METRICS, features=names)
+                record |= {f"{row.metric}_{name}": round(row.value, 5) for row in rows}
+                record |= {f"{row.metric}_floor": round(row.floor, 5) for row in rows if row.floor is not None}
+                if asked.sheets:
+                    asked.sheets.mkdir(parents=True, exist_ok=True)
+                    save_png(grid(samples[:100].transpose(0, 2, 3, 1), scale=2), asked.sheets / f"{name}-{seed}.png")
+            for name in names:
+                own, other, floor = (float(record[f"fd10k_{name}_{who}"]) for who in ("ours", "peer", "floor"))  # type: ignore[arg-type]
+                record[f"ratio_{name}"] = round(own / other, 3)
+                record[f"ratio_above_floor_{name}"] = round((own - floor) / (other - floor), 3)
+            results = Path(__file__).parent / "results"
+            results.mkdir(exist_ok=True)
+            with open(results / "quality_fashion_mnist.jsonl", "a", encoding="utf-8") as lines:
+                lines.write(json.dumps({**record, "machine": machine()}) + "\n")
+            report("quality_fashion_mnist", **record)
+
+
+if __name__ == "__main__":
+    main()
