@@ -65,7 +65,7 @@ def main() -> None:
             process.join()
             finished = json.loads((run / "finished.json").read_text())
             model = load_model(run)
-            ours = np.concatenate([chunk for chunk in Sampler(model)(range(NUM))])
+            ours = np.concatenate(list(Sampler(model)(range(NUM))))
             theirs = np.load(file)
             record: dict[str, object] = {"minutes": asked.minutes, "seed": seed, "extra": asked.extra}
             record |= {"images_ours": finished["images_seen"], "images_peer": int(theirs["seen"])}
