@@ -1,0 +1,98 @@
+"""Makes the pictures of README and docs: `python docs/make_pictures.py [demo|gan|vae ...]`.
+
+Each part trains with the command line as a reader would (`COMMANDS`), then draws from what it made. With `--run FOLDER`
+a finished run of the one named part is taken instead of training it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zeuxis.checkpoint import Model, load_model
+from zeuxis.data import open_dataset
+from zeuxis.families.base import RenderOptions
+from zeuxis.images import Pixels, grid, save_png, to_float, to_pixels
+from zeuxis.sampling import Sampler, synthetic_mark
+
+PICTURES = Path(__file__).parent / "pictures"
+COMMANDS = {
+    "demo": ["demo"],
+    "gan": ["train", "fashion-mnist", "--model", "gan", "--conditional", "--budget", "200s"],
+    "vae": ["train", "fashion-mnist", "--model", "vae", "--conditional", "--budget", "200s"],
+}
+
+
+def train(part: str, out: Path) -> Path:
+    """Runs the command of a part and returns its run folder."""
+    subprocess.run([sys.executable, "-m", "zeuxis", *COMMANDS[part], "--out", str(out)], check=True)
+    return next(out.iterdir())
+
+
+def copy_sheet(source: Path, name: str) -> None:
+    """The sheet as the program wrote it, mark and all."""
+    (PICTURES / name).write_bytes(source.read_bytes())
+
+
+def strip(model: Model, options: list[RenderOptions], name: str) -> None:
+    """One row per setting, one column per class, the same seeds in every row."""
+    sampler = Sampler(model)
+    rows = [
+        np.concatenate([sampler.pictures([label], label, setting) for label in range(len(model.classes))])
+        for setting in options
+    ]
+    save(np.concatenate(rows), len(model.classes), name, model)
+
+
+def reconstructions(model: Model, name: str) -> None:
+    """Held-out pictures, one of each class, and below each what the model makes of it."""
+    held_out = open_dataset("fashion-mnist").test
+    positions = np.array([np.flatnonzero(held_out.labels == label)[0] for label in range(len(model.classes))])
+    pixels = held_out.take(positions)
+    labels = torch.from_numpy(held_out.labels[positions])
+    with torch.inference_mode():
+        images = model.family.reconstruct(model.networks, to_float(torch.from_numpy(pixels)), labels)
+    save(np.concatenate([pixels, to_pixels(images).numpy()]), len(model.classes), name, model)
+
+
+def save(pixels: Pixels, columns: int, name: str, model: Model) -> None:
+    """uint8 `[N, C, H, W]` as a sheet with the mark that it is synthetic."""
+    save_png(grid(pixels.transpose(0, 2, 3, 1), columns, scale=2), PICTURES / name, synthetic_mark(model))
+
+
+def draw(part: str, run: Path) -> None:
+    """Writes the pictures of a part from its run."""
+    model = load_model(run)
+    copy_sheet(run / "model" / "samples.png", f"{part}-samples.png")
+    if part == "demo":
+        copy_sheet(run / "reals.png", "demo-reals.png")
+    elif part == "gan":
+        strip(model, [RenderOptions(truncation=value) for value in (0.3, 0.7, 1.0, 1.5)], "gan-truncation.png")
+    else:
+        strip(model, [RenderOptions(temperature=value) for value in (0.3, 0.7, 1.0, 1.5)], "vae-temperature.png")
+        reconstructions(model, "vae-reconstructions.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(COMMANDS))
+    parser.add_argument("--run", type=Path, help="a finished run of the one part that is named")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(COMMANDS):
+        parser.error(f"no part {', '.join(sorted(unknown))}: the parts are {', '.join(COMMANDS)}")
+    if arguments.run and len(arguments.parts) != 1:
+        parser.error("--run needs exactly one part")
+    PICTURES.mkdir(exist_ok=True)
+    for part in arguments.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            draw(part, arguments.run or train(part, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
