@@ -150,3 +150,21 @@ def bar(value: float, interval: tuple[float, float] | None, *, real: float, wors
         ends = sorted(at(each) for each in interval)
         shapes.append(tag("line", class_="whisker", x1=f"{ends[0]:.2f}", x2=f"{ends[1]:.2f}", y1=6, y2=6))
     return tag("svg", shapes, class_="bar", viewBox="0 0 100 12", preserveAspectRatio="none", aria_hidden="true")
+
+
+def strip(
+    value: float, interval: tuple[float, float] | None, *, real: float | None, low: float, high: float, place: int
+) -> Html:
+    """A value with its interval on a line from `low` to `high`, and a dashed mark where real pictures are."""
+
+    def at(each: float) -> str:
+        return f"{2 + 96 * min(max((each - low) / (high - low), 0.0), 1.0) if high > low else 50:.2f}"
+
+    shapes = [tag("line", class_="track", x1=0, x2=100, y1=13, y2=13)]
+    if real is not None:
+        shapes.append(tag("line", class_="real", x1=at(real), x2=at(real), y1=0, y2=26))
+    if interval:
+        shapes.append(tag("line", class_="whisker", x1=at(interval[0]), x2=at(interval[1]), y1=13, y2=13))
+    shapes.append(tag("line", class_="value", x1=at(value), x2=at(value), y1=6, y2=20))
+    return tag("svg", shapes, class_=f"c{place % 8}", viewBox="0 0 100 26", preserveAspectRatio="none",
+               aria_hidden="true")  # fmt: skip

@@ -121,7 +121,7 @@ class _Judge:
                        parameters=parameters)  # fmt: skip
         source = self.dataset.source if subject.asked.get("data") == self.dataset.key else ""
         return Entry(
-            name, _about_model(model, subject), rows, sample_sheet(sampler, judging.seed),
+            name, _about_model(model), rows, sample_sheet(sampler, judging.seed),
             suspects(np.concatenate(list(sampler(searched))), self.dataset, self.extractor, self.num),
             cost=cost, capabilities=_capabilities(model),
             curves=record.metric_curves(subject.path), losses=record.loss_curves(subject.path),
@@ -139,9 +139,11 @@ class _Judge:
         self.progress("nearest real pictures", 0, 0)
         searched: Pixels = split.take(np.arange(min(SEARCHED, len(split))))
         skipped = len(foreign.report.skipped)
+        cost, about = record.foreign_cost(subject.path)
         return Entry(
-            name, f"{len(split):,} pictures made elsewhere", rows, Sheet(split.take(np.arange(min(SHOWN, len(split))))),
-            suspects(searched, self.dataset, self.extractor, self.num),
+            name, about or f"{len(split):,} pictures made elsewhere", rows,
+            Sheet(split.take(np.arange(min(SHOWN, len(split))))),
+            suspects(searched, self.dataset, self.extractor, self.num), cost=cost,
             commands=self._commands(subject, record.near(str(subject.path))),
             remarks=[f"{skipped} of its files could not be used."] if skipped else [],
         )  # fmt: skip
@@ -169,12 +171,10 @@ class _Judge:
         return remarks
 
 
-def _about_model(model: Model, subject: Subject) -> str:
+def _about_model(model: Model) -> str:
     seen = model.about.get("images_seen")
-    parts = ["class-conditional" if model.classes else "without classes"]
-    if isinstance(seen, int):
-        parts.append(f"chosen at {seen:,} images")
-    return ", ".join([*parts, subject.path.name])
+    classes = "knows the classes" if model.classes else "knows no classes"
+    return f"{classes}, best at {seen:,} images" if isinstance(seen, int) else classes
 
 
 def _capabilities(model: Model) -> frozenset[str]:

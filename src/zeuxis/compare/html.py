@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from zeuxis.compare.entries import Pixels
 from zeuxis.images import fit_to, picture_of
 
-VOID = frozenset({"img", "meta", "br", "link"})
+VOID = frozenset({"img", "meta", "wbr"})
 
 
 class Html(str):
@@ -46,6 +46,12 @@ def join(*children: Child) -> Html:
         elif child is not None:
             parts.append(join(*child))
     return Html("".join(parts))
+
+
+def named(text: str) -> Html:
+    """Text in which a line may break behind the slashes of model names."""
+    first, *rest = text.split("/")
+    return join(first, [["/", tag("wbr"), part] for part in rest])
 
 
 def css(text: str) -> Html:

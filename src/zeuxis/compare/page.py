@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-from zeuxis.compare.charts import Line, Top, curves, time_ticks
+from zeuxis.compare.charts import Line, Top, curves, strip, time_ticks
 from zeuxis.compare.entries import Comparison, Curve, Entry, Neighbours, Pixels, Sheet
-from zeuxis.compare.html import Html, css, join, picture, tag
+from zeuxis.compare.html import Html, css, join, named, picture, tag
 from zeuxis.compare.tables import abilities_table, cost_table, score_table
-from zeuxis.compare.verdict import verdict
-from zeuxis.compare.words import clock, listed, number
+from zeuxis.compare.verdict import deciding, rank, verdict
+from zeuxis.compare.words import clock, listed, metric_words, number, valued
 
 # Nothing may be loaded or run; pictures and styles are inside the page.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -22,8 +22,8 @@ def draw(comparison: Comparison) -> str:
     """The whole page."""
     words = verdict(comparison)
     sections = [
-        ("verdict", "Verdict", None, _findings(words.findings)),
         ("samples", "Samples", _about_samples(comparison), _samples(comparison)),
+        ("verdict", "Why", None, _findings(words.findings)),
         ("scores", "Scores", _about_scores(comparison), score_table(comparison.entries)),
         ("curves", "Training", "Lower is better. Only pictures cut from the training split are used here.",
          _curves(comparison.entries)),
@@ -34,8 +34,9 @@ def draw(comparison: Comparison) -> str:
     ]  # fmt: skip
     shown = [section for section in sections if section[3]]
     nav = tag("nav", [tag("a", title, href=f"#{name}") for name, title, _, _ in shown], aria_label="Sections")
+    title = tag("h1", words.headline)
     header = tag(
-        "header", tag("p", "Zeuxis compares", class_="kicker"), tag("h1", words.headline), _lede(comparison), nav
+        "header", tag("p", "Zeuxis compares", class_="kicker"), title, _lede(comparison), _ranked(comparison), nav
     )
     body = [
         tag("section", tag("h2", title, id=f"{name}-title"), tag("p", about, class_="soft") if about else None, content,
@@ -61,8 +62,29 @@ def _lede(comparison: Comparison) -> Html:
     return tag("p", text, class_="lede")
 
 
+def _ranked(comparison: Comparison) -> Html:
+    """All entries on one line by the metric that decides, the best on top, with the mark of real pictures."""
+    entries = comparison.entries
+    wanted = deciding(entries)
+    ranking = rank(entries, wanted) if wanted else None
+    if ranking is None:
+        return Html("")
+    pairs = [*ranking.first, *ranking.behind]
+    real = ranking.row.floor
+    ends = [end for _, row in pairs for end in (row.value, *(row.interval or ()))] + ([] if real is None else [real])
+    rows = [
+        tag("div", tag("span", chip(place), tag("span", named(entry.name), class_="name")),
+            strip(row.value, row.interval, real=real, low=min(ends), high=max(ends), place=place),
+            tag("span", valued(row)), class_="row")
+        for entry, row in pairs for place in [entries.index(entry)]
+    ]  # fmt: skip
+    mark = "" if real is None else f" The dashed mark is where as many other real pictures are, {number(real)}."
+    about = f"{metric_words(ranking.row)[0]} with its 95% interval, {ranking.row.better} is better.{mark}"
+    return tag("div", tag("p", about, class_="soft"), rows, class_="rank")
+
+
 def _findings(findings: Sequence[tuple[str, str]]) -> Html:
-    return tag("dl", [[tag("dt", lead), tag("dd", text)] for lead, text in findings], class_="findings")
+    return tag("dl", [[tag("dt", lead), tag("dd", named(text))] for lead, text in findings], class_="findings")
 
 
 def chip(place: int) -> Html:
@@ -84,7 +106,7 @@ def _samples(comparison: Comparison) -> Html:
 
 
 def _sheet(sheet: Sheet, name: str, about: str, place: int | None) -> Html:
-    caption = tag("figcaption", chip(place) if place is not None else None, tag("b", name, class_="name"),
+    caption = tag("figcaption", chip(place) if place is not None else None, tag("b", named(name), class_="name"),
                   tag("span", about))  # fmt: skip
     seeds = sheet.seeds or (None,) * len(sheet.pixels)
     images = [_image(pixels, name, seed) for pixels, seed in zip(sheet.pixels, seeds, strict=True)]
@@ -143,13 +165,14 @@ def _near(entry: Entry, near: Neighbours, place: int) -> Html:
     rows = [
         [tag("span", name),
          tag("div", [_image(each, entry.name, 0 if synthetic else None) for each in pixels],
-             class_=f"flow {_kind(pixels)}", role="img", aria_label=f"{entry.name}: {name}")]
+             class_=f"flow one {_kind(pixels)}", style=f"--h: {_side(pixels)}px", role="img",
+             aria_label=f"{entry.name}: {name}")]
         for name, pixels, synthetic in (
             ("sample", near.samples, entry.capabilities is not None), ("nearest training", near.training, False),
             ("nearest held out", near.held_out, False),
         )
     ]  # fmt: skip
-    caption = tag("figcaption", chip(place), tag("b", entry.name, class_="name"), tag("span", about))
+    caption = tag("figcaption", chip(place), tag("b", named(entry.name), class_="name"), tag("span", about))
     return tag("figure", caption, tag("div", rows, class_="duo"))
 
 
@@ -169,10 +192,13 @@ def _metric_charts(name: str, entries: Sequence[Entry]) -> list[Html]:
     legend = _legend([(entry.name, place, 0) for place, entry, _ in found])
     over_images = [Line(entry.name, place, curve.images, curve.values) for place, entry, curve in found]
     over_time = [Line(entry.name, place, curve.seconds, curve.values) for place, entry, curve in found]
+    title = f"The score that chooses the model ({name})"
     return [
-        _panel(f"{name} over images", curves(over_images, title=name, x_name="images seen"), legend),
+        _panel(f"{title}, over images", curves(over_images, title=name, x_name="images seen"), legend),
         _panel(
-            f"{name} over time", curves(over_time, title=name, x_name="time", x_text=clock, x_ticks=time_ticks), legend
+            f"{title}, over time",
+            curves(over_time, title=name, x_name="time", x_text=clock, x_ticks=time_ticks),
+            legend,
         ),
     ]
 
@@ -220,7 +246,7 @@ def _repeat(comparison: Comparison) -> Html:
         lines = "\n".join(entry.commands)
         settings = [tag("li", tag("code", f"{key} = {value}")) for key, value in entry.settings.items()]
         details = tag("details", tag("summary", "all settings"), tag("ul", settings, class_="settings"))
-        parts.append(tag("div", tag("h3", chip(place), tag("span", entry.name, class_="name")),
+        parts.append(tag("div", tag("h3", chip(place), tag("span", named(entry.name), class_="name")),
                          tag("pre", tag("code", lines), tabindex="0"), details if settings else None,
                          class_="repeat"))  # fmt: skip
     return join(whole, parts)

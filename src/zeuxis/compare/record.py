@@ -10,6 +10,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,21 @@ def training_cost(run: Path, resolved: Mapping[str, Any]) -> Cost:
         train_rate=images / seconds if images and seconds else None, peak_bytes=None if peak is None else int(peak),
         device=str(resolved.get("device", "")), precision=str(resolved.get("precision", "")),
     )  # fmt: skip
+
+
+def foreign_cost(pictures: Path) -> tuple[Cost, str]:
+    """What a JSON file beside foreign pictures (`samples.json` beside `samples.npz`) says: cost, and one line about it.
+
+    Its keys are the numbers of `Cost`, `device`, `precision` and `about`; all may be missing.
+    """
+    told = _json(pictures.with_suffix(".json"))
+    whole = {field.name for field in fields(Cost) if field.type == "int | None"}
+    numbers = {
+        field.name: int(value) if field.name in whole else value
+        for field in fields(Cost) if (value := number(told.get(field.name))) is not None
+    }  # fmt: skip
+    words = {name: str(told[name]) for name in ("device", "precision") if isinstance(told.get(name), str)}
+    return Cost(**numbers, **words), str(told.get("about", ""))  # type: ignore[arg-type]
 
 
 def note_peak(run: Path, peak: int | None) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from zeuxis.compare.charts import bar
 from zeuxis.compare.entries import Cost, Entry
-from zeuxis.compare.html import Html, tag
+from zeuxis.compare.html import Html, named, tag
 from zeuxis.compare.verdict import rank, row_id
-from zeuxis.compare.words import CAPABILITY_WORDS, clock, interval, megabytes, metric_words, number
+from zeuxis.compare.words import CAPABILITY_WORDS, ability, clock, interval, megabytes, metric_words, number
 from zeuxis.evaluation import Row
 from zeuxis.families.base import CAPABILITIES
 
@@ -24,8 +24,8 @@ def wide(head: Html, *bodies: Html, label: str) -> Html:
 
 def _head(entries: Sequence[Entry], first: str, *last: str) -> Html:
     names = [
-        tag("th", tag("span", class_=f"chip c{place % 8}", aria_hidden="true"), tag("span", entry.name, class_="name"),
-            scope="col")
+        tag("th", tag("span", class_=f"chip c{place % 8}", aria_hidden="true"),
+            tag("span", named(entry.name), class_="name"), scope="col")
         for place, entry in enumerate(entries)
     ]  # fmt: skip
     return tag("tr", tag("th", first, scope="col"), names, [tag("th", each, scope="col") for each in last])
@@ -40,7 +40,7 @@ def score_table(entries: Sequence[Entry]) -> Html:
     for group, extractor in groups:
         own = [key for key, row in rows.items() if (row.group, row.extractor) == (group, extractor)]
         title = f"{group[:1].upper()}{group[1:]}"
-        heading = tag("tr", tag("th", title, tag("small", f" features: {extractor}") if extractor else None,
+        heading = tag("tr", tag("th", title, tag("small", f"features: {extractor}") if extractor else None,
                                 scope="rowgroup", colspan=len(entries) + 2), class_="group")  # fmt: skip
         bodies.append(tag("tbody", heading, [_score_row(key, entries) for key in own]))
     return wide(_head(entries, "Metric", "Real pictures"), *bodies, label="Scores") if rows else Html("")
@@ -127,7 +127,7 @@ def abilities_table(entries: Sequence[Entry]) -> Html:
     names = sorted(every, key=lambda name: (order.index(name) if name in order else len(order), name))
     rows = [tag("tr", tag("th", tag("strong", "Sample new pictures"), scope="row"), [_mark(True, e) for e in entries])]
     for name in names:
-        words = CAPABILITY_WORDS.get(name, name.replace("_", " "))
+        words = ability(name)
         heading = tag(
             "th", tag("strong", f"{words[:1].upper()}{words[1:]}"), tag("small", name, class_="id"), scope="row"
         )

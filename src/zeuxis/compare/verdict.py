@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zeuxis.compare.entries import Comparison, Entry
-from zeuxis.compare.words import clock, listed, metric_key, metric_words, number, valued
+from zeuxis.compare.words import ability, clock, listed, megabytes, metric_key, metric_words, number, times, valued
 from zeuxis.evaluation import Row
 
 COPYING_WITHOUT_INTERVAL = 0.03  # a copy rate above this is called copying where no interval says more
@@ -134,13 +134,21 @@ def _aspect(lead: str, entries: Sequence[Entry], keys: Sequence[str]) -> list[tu
         ranking = rank(entries, wanted) if wanted and len(entries) > 1 else None
         if ranking is None or len(ranking.first) + len(ranking.behind) < 2:
             continue
-        real = "" if ranking.row.floor is None else f", real pictures {number(ranking.row.floor)}"
-        if not ranking.behind:
-            values = [f"{entry.name} {valued(row)}" for entry, row in ranking.first]
-            return [(lead, f"no one: by {_name(ranking.row)} they cannot be told apart ({'; '.join(values)}{real}).")]
-        values = [f"{entry.name} {valued(row)}" for entry, row in (*ranking.first, *ranking.behind)]
-        return [(lead, f"{listed(ranking.names)} by {_name(ranking.row)} ({'; '.join(values)}{real}).")]
+        return [(lead, _led(ranking))]
     return []
+
+
+def _led(ranking: Ranking) -> str:
+    """`a: precision 0.86, against 0.61 for b and 0.87 for real pictures`; no leader where none can be told."""
+    name, rest = _name(ranking.row), [(row, entry.name) for entry, row in ranking.behind]
+    real = [] if ranking.row.floor is None else [f"{number(ranking.row.floor)} for real pictures"]
+    own = listed([f"{valued(row)} for {entry.name}" for entry, row in ranking.first])
+    if not rest:
+        return f"by {name} they cannot be told apart: {own}{'; ' if real else ''}{''.join(real)}."
+    against = listed([f"{valued(row)} for {other}" for row, other in rest] + real)
+    if len(ranking.first) == 1:
+        return f"{ranking.names[0]}, with a {name} of {valued(ranking.row)} against {against}."
+    return f"{listed(ranking.names)}: by {name}, {own}, against {against}."
 
 
 def _copying(entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -180,10 +188,14 @@ def _costs(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     sizes = sorted((entry.cost.size_bytes, entry.name) for entry in entries if entry.cost.size_bytes)
     if len(rates) < 2 or len(sizes) < 2:
         return []
-    return [("Speed and size", f"{rates[0][1]} samples fastest, {number(rates[0][0])} pictures a second "
-             f"({number(rates[0][0] / rates[-1][0])} times {rates[-1][1]}); {sizes[0][1]} is the smallest, "
-             f"{number(sizes[0][0] / 1e6)} MB ({number(sizes[-1][0] / sizes[0][0])} times smaller than "
-             f"{sizes[-1][1]}).")]  # fmt: skip
+    return [
+        (
+            "Speed and size",
+            f"{rates[0][1]} samples fastest, {number(rates[0][0])} pictures a second "
+            f"({times(rates[0][0] / rates[-1][0])} times {rates[-1][1]}); {sizes[0][1]} is the smallest, "
+            f"{megabytes(sizes[0][0])} ({sizes[-1][1]} is {times(sizes[-1][0] / sizes[0][0])} times as large).",
+        )
+    ]
 
 
 def _abilities(entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -193,7 +205,7 @@ def _abilities(entries: Sequence[Entry]) -> list[tuple[str, str]]:
         others = frozenset().union(*(other.capabilities or frozenset() for other in known if other is not entry))
         alone = sorted(name for name in (entry.capabilities or frozenset()) - others if not name.startswith("--"))
         if alone and len(known) > 1:
-            texts.append(f"only {entry.name} can {listed([name.replace('_', ' ') for name in alone])}")
+            texts.append(f"only {entry.name} can {listed([ability(name) for name in alone])}")
     return [("Beyond sampling", "; ".join(texts) + ".")] if texts else []
 
 

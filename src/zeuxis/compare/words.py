@@ -26,14 +26,14 @@ CAPABILITY_WORDS: dict[str, str] = {
     "predict": "go on with a sequence",
     "classify": "name the class of a picture",
     "--class": "make a wanted class",
-    "--truncation": "trade variety for safety (truncation)",
-    "--temperature": "trade variety for safety (temperature)",
+    "--truncation": "trade variety for safety by truncation",
+    "--temperature": "trade variety for safety by temperature",
 }
 
 
 def metric_key(row: Row) -> str:
-    """`fd10k_dataset` -> `fd`: without the extractor and the number of pictures."""
-    return re.sub(r"\d+k?$", "", row.metric.removesuffix(f"_{row.extractor}"))
+    """`fd10k_dataset` -> `fd`, `recall_k3_dataset` -> `recall`: without extractor, pictures and neighbours counted."""
+    return re.sub(r"(\d+k?|_k\d+)$", "", row.metric.removesuffix(f"_{row.extractor}"))
 
 
 def metric_words(row: Row) -> tuple[str, str]:
@@ -43,8 +43,8 @@ def metric_words(row: Row) -> tuple[str, str]:
 
 
 def number(value: float) -> str:
-    """Three digits: `0.0123`, `9.23`, `1,230`; a real minus sign."""
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """Three digits: `0.0123`, `9.20`, `1,230`; a real minus sign."""
+    text = f"{value:,.0f}" if abs(value) >= 100 or not value else f"{value:#.3g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -61,6 +61,16 @@ def valued(row: Row) -> str:
 def listed(names: Sequence[str], last: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def ability(name: str) -> str:
+    """What a capability lets one do."""
+    return CAPABILITY_WORDS.get(name, name.replace("_", " "))
+
+
+def times(ratio: float) -> str:
+    """How many times more, in as few digits as make sense."""
+    return f"{ratio:.2f}" if ratio < 1.95 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
 
 
 def clock(seconds: float) -> str:
