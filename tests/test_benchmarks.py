@@ -1,0 +1,30 @@
+"""The tables of docs/benchmarks.md are what the kept results say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WRITER = ROOT / "benchmarks" / "write_tables.py"
+
+
+def test_tables_are_made_from_the_kept_results() -> None:
+    done = subprocess.run([sys.executable, str(WRITER), "--check"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_benchmark_has_its_place_on_the_page() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
+        assert f"<!-- table {script.stem} -->" in page, f"docs/benchmarks.md has no table of {script.name}"
+
+
+def test_results_name_the_machine_but_not_its_name() -> None:
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        assert {"cpu", "cores", "amx", "torch", "date"} <= set(document["machine"]), path.name
+        assert document["lines"], path.name
+        assert not {"host", "hostname", "node"} & set(document["machine"]), path.name
