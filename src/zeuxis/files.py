@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path` atomically; on an error (a full disk) the old file stays and no rest is left."""
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Writes `content` to `path` atomically; on an error (a full disk) the old file stays and no rest is left.
+
+    Without `sync` a power cut may leave an empty file: for what is checked when read and can be made again.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ import time
 
 STARTED = time.monotonic()  # a budget counts from here, before anything heavy is loaded
 
+import io  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from typing import Annotated, Any  # noqa: E402
@@ -53,6 +54,9 @@ def common(
 
 def main() -> None:
     """Runs the command line and leaves with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a terminal's encoding lacks is no reason to stop
+            stream.reconfigure(errors="replace")
     try:
         code = run()
         sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ class ZipSource:
         try:
             with archive.open(info) as member:
                 return member.read(info.file_size)
-        except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
             raise DataError(info.filename, str(error), "a readable member", "make the zip file anew") from None
 
 

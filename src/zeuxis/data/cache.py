@@ -141,11 +141,11 @@ class Cache:
         (built / "columns.npz").write_bytes(buffer.getvalue())
         columns_hash = hashlib.sha256(buffer.getvalue()).hexdigest()
         body = {**index, "format": FORMAT, "columns": columns_hash, **{name: _probe(built / name) for name in PROBED}}
-        write_bytes(built / "index.json", json.dumps(_sealed(body)).encode())
+        write_bytes(built / "index.json", json.dumps(_sealed(body)).encode(), sync=False)
         key = fingerprint([FORMAT, index["fingerprint"], index["shape"][1:], index["fit"]])[:32]
         store = self._place(built, key)
         known = _sealed({"key": key, "report": report.to_json()})
-        write_bytes(self.base / "known" / f"{quick}.json", json.dumps(known).encode())
+        write_bytes(self.base / "known" / f"{quick}.json", json.dumps(known).encode(), sync=False)
         return store
 
     def _place(self, built: Path, key: str) -> Store:
