@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zeuxis.metrics.neighbours import squared_distances
+from zeuxis.metrics.distances import squared_distances
 
 NEIGHBOURS = 10
 

@@ -1,32 +1,43 @@
-"""How many pictures are copies of training pictures, judged by what held-out pictures do by chance."""
+"""How many pictures are copies, of training pictures or of each other, beyond what real new pictures do by chance."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zeuxis.metrics.neighbours import nearest
+from zeuxis.metrics.base import Estimate, Pair
+from zeuxis.metrics.distances import Features, nearest
+from zeuxis.metrics.neighbours import share
 
-Features = NDArray[np.float64]
 QUANTILE = 0.01
 
 
-def copy_threshold(held_out: Features, training: Features) -> float:
-    """The squared distance to the nearest training picture below which only 1% of the held-out pictures come."""
-    return float(np.quantile(nearest(held_out, training)[0], QUANTILE))
+def excess_below(generated: Features, real: Features) -> Estimate:
+    """Share of `generated` distances `[N]` as small as only 1% of the `real` ones `[M]` are, minus the share of the
+    real ones themselves.
+
+    0 is what real new pictures have, 1 means all; slightly negative values are chance. Both sides' choice of pictures
+    makes the error: the second is that of the threshold.
+    """
+    threshold = np.quantile(real, QUANTILE)
+    found, by_chance = share(generated <= threshold), share(real <= threshold)
+    return Estimate(found.value - by_chance.value, found.error, by_chance.error)
 
 
 def copy_rate(generated: Features, held_out: Features, training: Features) -> float:
     """Share of generated pictures as near to a training picture as only 1% of held-out ones are, minus that 1%.
 
-    Zeuxis's own definition: 0 is what real new pictures have, 1 means that all are copies; slightly negative values
-    are chance. Near-duplicates within the data raise the threshold and so hide copies: look at `zeuxis data check`.
+    Zeuxis's own definition. Near-duplicates within the data raise the threshold and so hide copies: look at
+    `zeuxis data check`.
     """
-    threshold = copy_threshold(held_out, training)
-    by_chance = float((nearest(held_out, training)[0] <= threshold).mean())
-    return float((nearest(generated, training)[0] <= threshold).mean()) - by_chance
+    return excess_below(nearest(generated, training)[0], nearest(held_out, training)[0]).value
 
 
-def metric(generated: Features, held_out: Features, training: Features) -> dict[str, float]:
+def metric(pair: Pair) -> dict[str, Estimate]:
     """`copy_rate`."""
-    return {"copy_rate": copy_rate(generated, held_out, training)}
+    return {"copy_rate": excess_below(pair.to_training[0], pair.reference_to_training[0])}
+
+
+def duplicate_metric(pair: Pair) -> dict[str, Estimate]:
+    """`duplicate_rate`: the same share for the distance of each picture to its nearest other in the same set."""
+    return {"duplicate_rate": excess_below(pair.generated.own_neighbours[0][:, 0],
+                                           pair.reference.own_neighbours[0][:, 0])}  # fmt: skip

@@ -1,12 +1,14 @@
-"""What turns pictures into features: `dataset`, `random` and `efficientnet`, each with the hash of its weights."""
+"""What turns pictures into features: `dataset`, `efficientnet`, `inception` and `random`, each with the hash of its
+weights; and what needs no weights: `pixels` and `appearance`."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +26,16 @@ from zeuxis.data.cache import cache_root
 from zeuxis.errors import UserError
 from zeuxis.files import write_bytes
 from zeuxis.images import composite
+from zeuxis.metrics.appearance import statistics
 from zeuxis.metrics.networks import FeatureNet, visible, visible_channels
 from zeuxis.metrics.recipe import RECIPE, train_extractor
+from zeuxis.metrics.store import stored
 
 Features = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
 CHUNK = 256
+PIXEL_SIDE = 32
+FEATURES_VERSION = 2  # part of the cache key
 EFFICIENTNET_SIDE = 224
 # Means and deviations of ImageNet that the network was trained with, of intensities in [0, 1].
 EFFICIENTNET_MEAN, EFFICIENTNET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -36,25 +43,59 @@ EFFICIENTNET_MEAN, EFFICIENTNET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224
 
 @dataclass(frozen=True)
 class Extractor:
-    """`function` maps uint8 `[n, C, H, W]` to float32 `[n, D]`; `sha256` is that of the weights."""
+    """`function` maps uint8 `[n, C, H, W]` to float `[n, D]`; `sha256` is that of the weights, empty without any.
+
+    `columns` says what each column is, where they are measured statistics.
+    """
 
     name: str
     sha256: str
     function: Callable[[Tensor], Tensor]
+    columns: dict[str, slice] = field(default_factory=dict)
+    output: str = "features"  # or `logits`: of one network, both
 
     @torch.inference_mode()
     def __call__(self, pictures: Iterable[NDArray[np.uint8]]) -> Features:
-        """Features float64 `[N, D]` of chunks of pictures uint8 `[n, C, H, W]`."""
-        parts = [
-            self.function(torch.from_numpy(np.ascontiguousarray(chunk[start : start + CHUNK]))).double().numpy()
-            for chunk in pictures
-            for start in range(0, len(chunk), CHUNK)
-        ]
+        """Features float64 `[N, D]` of chunks of pictures uint8 `[n, C, H, W]`.
+
+        The network always sees chunks of one size, the last one padded, so that a picture's features do not depend on
+        how the pictures come in.
+        """
+        parts = []
+        for chunk in _rechunked(pictures, CHUNK):
+            count = len(chunk)
+            padded = chunk if count == CHUNK else np.concatenate([chunk, chunk[:1].repeat(CHUNK - count, axis=0)])
+            parts.append(self.function(torch.from_numpy(np.ascontiguousarray(padded)))[:count].double().numpy())
         return np.concatenate(parts)
+
+
+def _rechunked(pictures: Iterable[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
+    """The same pictures in chunks of `size`, the last one smaller."""
+    held: list[NDArray[np.uint8]] = []
+    for chunk in pictures:
+        held.append(chunk)
+        while sum(map(len, held)) >= size:
+            joined = np.concatenate(held)
+            yield joined[:size]
+            held = [joined[size:]]
+    if sum(map(len, held)):
+        yield np.concatenate(held)
 
 
 def of_dataset(dataset: Dataset) -> Extractor:
     """A small network trained once on the training pictures with a fixed recipe; later calls read it from the cache."""
+    net = dataset_network(dataset)
+    return Extractor("dataset", _hash(net), _features_of(net))
+
+
+def of_classifier(dataset: Dataset) -> Extractor:
+    """The same network's logits of the data's classes; only where it was trained as a classifier (`is_supervised`)."""
+    net = dataset_network(dataset)
+    return Extractor("dataset", _hash(net), lambda pixels: net(visible(pixels)), output="logits")
+
+
+def dataset_network(dataset: Dataset) -> FeatureNet:
+    """The network of the `dataset` extractor, from the cache or trained now (a minute or two)."""
     key = fingerprint([RECIPE, dataset.pictures_key, torch.__version__])
     place = cache_root() / "extractors" / f"dataset-{key[:32]}.safetensors"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +104,54 @@ def of_dataset(dataset: Dataset) -> Extractor:
         if net is None:
             net = train_extractor(dataset, dataset.spec)
             write_bytes(place, dump_tensors({key: value.contiguous() for key, value in net.state_dict().items()}))
-    return Extractor("dataset", _hash(net), _features_of(net))
+    return net
+
+
+def of_pixels(dataset: Dataset) -> Extractor:
+    """The pixels themselves as they are seen, in [0, 1], at most 32 a side (averaged over areas): no weights."""
+    height, width = dataset.spec.height, dataset.spec.width
+    scale = min(1.0, PIXEL_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+
+    def function(pixels: Tensor) -> Tensor:
+        seen = visible(pixels).add_(1).div_(2)
+        return (seen if scale == 1 else F.interpolate(seen, size, mode="area")).flatten(1)
+
+    return Extractor("pixels", "", function)
+
+
+def of_appearance(dataset: Dataset) -> Extractor:
+    """Statistics that a person can check (see `metrics/appearance.py`): no weights."""
+    spec = dataset.spec
+    columns = statistics(np.zeros((1, *spec.shape), np.uint8), spec)[1]
+    return Extractor("appearance", "", lambda pixels: torch.from_numpy(statistics(pixels.numpy(), spec)[0]), columns)
+
+
+def of_inception(dataset: Dataset) -> Extractor:
+    """InceptionV3 as ported by torch-fidelity, 2048 pooled features: the field's own. Resizes bilinearly as TensorFlow
+    did. RGBA is seen on black and on white and the features are averaged. Weights: the file that the variable
+    ZEUXIS_INCEPTION names, else torch-fidelity's own download. Needs the extra `inception`."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except Exception as error:  # a torchvision built for another torch fails in many ways
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        raise UserError("--features", "inception", "a working torch-fidelity 0.4 or newer (pip install torch-fidelity, "
+                        "with a torchvision that fits this torch)", reason) from None  # fmt: skip
+    try:
+        weights = os.environ.get("ZEUXIS_INCEPTION") or None
+        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
+    except Exception as error:  # no network, a wrong file
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        raise UserError("--features", "inception", "torch-fidelity's weights-inception-2015-12-05-6726825d.pth, named "
+                        "by ZEUXIS_INCEPTION, or network access", reason) from None  # fmt: skip
+    net.eval().requires_grad_(False)
+
+    def function(pixels: Tensor) -> Tensor:
+        backgrounds = (0, 255) if pixels.shape[1] == 4 else (0,)
+        seen = (torch.from_numpy(composite(pixels.numpy(), grey)).expand(-1, 3, -1, -1) for grey in backgrounds)
+        return torch.stack([net(view)[0] for view in seen]).mean(0)
+
+    return Extractor("inception", _hash(net), function)
 
 
 def of_random_weights(dataset: Dataset) -> Extractor:
@@ -118,6 +206,7 @@ def of_efficientnet(dataset: Dataset) -> Extractor:
 EXTRACTORS: dict[str, Callable[[Dataset], Extractor]] = {
     "dataset": of_dataset,
     "efficientnet": of_efficientnet,
+    "inception": of_inception,
     "random": of_random_weights,
 }
 
@@ -130,35 +219,44 @@ def make_extractor(name: str, dataset: Dataset) -> Extractor:
 
 
 def split_features(
-    extractor: Extractor, dataset: Dataset, split: str, count: int,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Features:  # fmt: skip
-    """Features of `count` pictures of a split, spread evenly over it; computed once, then read from the cache."""
-    own: Split = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
+    extractor: Extractor, dataset: Dataset, split: str, count: int, progress: Progress | None = None
+) -> Features:
+    """Features float64 `[n, D]` of `count` pictures of a split, spread evenly over it and in random order; computed
+    once, then read from the cache."""
+    own = split_of(dataset, split)
     count = min(count, len(own))
-    key = fingerprint([dataset.pictures_key, split, count, extractor.name, extractor.sha256])
-    place = cache_root() / "features" / f"{key[:32]}.npy"
-    if place.is_file():
-        try:
-            cached = np.load(place, allow_pickle=False)
-            if cached.ndim == 2 and len(cached) == count:
-                return np.asarray(cached, np.float64)
-        except (ValueError, OSError, EOFError):
-            place.unlink(missing_ok=True)
-    positions = np.linspace(0, len(own) - 1, count).astype(np.int64)
 
-    def chunks() -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, count, CHUNK):
-            if progress:
-                progress(f"features of the {split} pictures", start, count)
-            yield own.take(positions[start : start + CHUNK])
+    def compute() -> Features:
+        def chunks() -> Iterator[NDArray[np.uint8]]:
+            for start in range(0, count, CHUNK):
+                if progress:
+                    progress(f"features of the {split} pictures", start, count)
+                yield own.take(positions[start : start + CHUNK])
 
-    features = extractor(chunks())
-    buffer = io.BytesIO()
-    np.save(buffer, features, allow_pickle=False)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(place, buffer.getvalue())
-    return features
+        # Networks compute in float32: nothing is lost, and half the space is.
+        features = extractor(chunks())
+        return features if extractor.columns else features.astype(np.float32)
+
+    positions = split_positions(len(own), count)
+    return stored(features_key(extractor, dataset, split, count), compute).astype(np.float64)
+
+
+def features_key(extractor: Extractor, dataset: Dataset, split: str, count: int) -> list[Any]:
+    """What the features of a split depend on."""
+    return [FEATURES_VERSION, dataset.pictures_key, split, count, extractor.name, extractor.sha256,
+            extractor.output, [*extractor.columns], [dataset.spec.wrap_x, dataset.spec.wrap_y]]  # fmt: skip
+
+
+def split_of(dataset: Dataset, name: str) -> Split:
+    """`train`, `val` or `test`."""
+    return {"train": dataset.train, "val": dataset.val, "test": dataset.test}[name]
+
+
+def split_positions(length: int, count: int) -> NDArray[np.int64]:
+    """`count` places spread evenly over `length`, shuffled: a folder's order goes by class, and halves of the pictures
+    must be alike."""
+    places = np.linspace(0, length - 1, count).astype(np.int64)
+    return np.random.default_rng(0).permutation(places)
 
 
 def _features_of(net: FeatureNet) -> Callable[[Tensor], Tensor]:

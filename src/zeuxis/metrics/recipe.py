@@ -4,10 +4,12 @@ contrastively."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zeuxis.config import ImageSpec
@@ -31,24 +33,45 @@ def train_extractor(dataset: Dataset, spec: ImageSpec) -> FeatureNet:
     """
     labels = dataset.train.labels
     positions = np.flatnonzero(labels >= 0)
-    supervised = len(dataset.classes) > 1 and len(positions) >= 10 * len(dataset.classes)
+    supervised = is_supervised(dataset)
     positions = positions if supervised else np.arange(len(labels))
+    images = min(max(IMAGES[0], PASSES * len(positions)), IMAGES[1])
+
+    def take(chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return dataset.train.take(positions[chosen])
+
+    return train_network(
+        take, labels[positions] if supervised else None, len(positions), spec, len(dataset.classes), images
+    )
+
+
+def is_supervised(dataset: Dataset) -> bool:
+    """Whether there are classes, and labelled pictures enough to learn them."""
+    return len(dataset.classes) > 1 and int((dataset.train.labels >= 0).sum()) >= 10 * len(dataset.classes)
+
+
+def train_network(
+    take: Callable[[NDArray[np.int64]], NDArray[np.uint8]], labels: NDArray[np.int64] | None, count: int,
+    spec: ImageSpec, classes: int, images: int,
+) -> FeatureNet:  # fmt: skip
+    """Trains on the `count` pictures that `take` gives by position until `images` were shown: a classifier of `labels`
+    `[count]`, or contrastively without them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = FeatureNet(visible_channels(spec), spec, len(dataset.classes) if supervised else 64)
+        net = FeatureNet(visible_channels(spec), spec, 64 if labels is None else classes)
     net.train()
-    batch = max(2, min(BATCH, len(positions)))
-    steps = math.ceil(min(max(IMAGES[0], PASSES * len(positions)), IMAGES[1]) / batch)
-    order, generator = Order(len(positions), 0), generator_for("extractor")
+    batch = max(2, min(BATCH, count))
+    steps = math.ceil(images / batch)
+    order, generator = Order(count, 0), generator_for("extractor")
     optimizer = torch.optim.AdamW(net.parameters(), PEAK_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
     for step in range(steps):
-        chosen = positions[order.at(step * batch, batch)]
-        images = visible(torch.from_numpy(dataset.train.take(chosen)))
+        chosen = order.at(step * batch, batch)
+        shown = visible(torch.from_numpy(take(chosen)))
         loss = (
-            _classified(net, images, torch.from_numpy(labels[chosen]), generator)
-            if supervised
-            else _contrasted(net, images, generator)
+            _contrasted(net, shown, generator)
+            if labels is None
+            else _classified(net, shown, torch.from_numpy(labels[chosen]), generator)
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
