@@ -51,7 +51,8 @@ def compare(
     from rich.console import Console
 
     from zeuxis.cli.show import waiting
-    from zeuxis.compare.gather import Judging, write_page
+    from zeuxis.cli.train import open_data
+    from zeuxis.compare.gather import Judging, check, write_page
     from zeuxis.compare.gather import compare as judge
     from zeuxis.compare.subjects import parse_subject, shared_data
     from zeuxis.compare.verdict import verdict
@@ -59,19 +60,22 @@ def compare(
 
     console = Console()
     subjects = [parse_subject(text) for text in (what[1:] if models else what)]
+    judging = Judging(num, _names(metrics), _names(features) or ("dataset",), draws, seed, device)
     missing: list[str] = []
     if models:
         asked = _asked(models, budget, kimg, {
             "conditional": conditional, "mirror": mirror, "device": device, "seed": seed, "snapshots": snapshots,
         }, _data_values(resolution, fit, channels, wrap))  # fmt: skip
-        trained, dataset, missing = train_all(console, what[0], asked, out)
+        dataset = open_data(console, what[0], asked[0])
+        with waiting(console) as progress:
+            check(judging, dataset, progress)
+        _writable(html)
+        trained, missing = train_all(console, dataset, asked, out)
         subjects = trained + subjects
     with waiting(console) as progress:
         if not models:
             progress("reading", 0, 0)
             dataset = shared_data(subjects, data, progress)
-        names = _names(features) or ("dataset",)
-        judging = Judging(num, _names(metrics), names, draws, seed, device)
         comparison = judge(subjects, dataset, judging, command=repeated(context), missing=missing, progress=progress)
         progress("drawing the page", 0, 0)
         write_page(comparison, html)
@@ -80,6 +84,18 @@ def compare(
     words = verdict(comparison)
     console.print(words.headline, markup=False, highlight=False)
     console.print(f"page {html}", markup=False, highlight=False)
+
+
+def _writable(page: Path) -> None:
+    """Finds out before the training, not after it."""
+    from zeuxis.errors import UserError
+
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        if page.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+    except OSError as error:
+        raise UserError("--html", str(page), "a file that can be written", str(error.strerror)) from None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -113,18 +129,14 @@ def _asked(
     return [parse(TrainOptions, {**values, **length, "model": name, "data": data}, "compare") for name in names]
 
 
-def train_all(
-    console: Any, data: str, asked: list[TrainOptions], out: Path
-) -> tuple[list[Subject], Dataset, list[str]]:
+def train_all(console: Any, dataset: Dataset, asked: list[TrainOptions], out: Path) -> tuple[list[Subject], list[str]]:
     """Trains one after the other, each from its own start; finished ones are taken as they are, begun ones go on.
 
     A model whose run breaks does not end the comparison: it is left out with a sentence that says why.
     """
-    from zeuxis.cli.train import open_data
     from zeuxis.compare.subjects import finished_run, parse_subject
     from zeuxis.errors import RunFault, UserError
 
-    dataset = open_data(console, data, asked[0])
     subjects, missing = [], []
     for number, options in enumerate(asked, 1):
         run = finished_run(out, {"options": options.to_json(), "data": dataset.key})
@@ -139,7 +151,7 @@ def train_all(
         subjects.append(parse_subject(str(run)))
     if not subjects:
         raise UserError("--models", None, "at least one model whose training does not break off", "see the log above")
-    return subjects, dataset, missing
+    return subjects, missing
 
 
 def _train(console: Any, options: TrainOptions, dataset: Dataset, out: Path) -> Path:

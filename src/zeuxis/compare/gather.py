@@ -21,9 +21,11 @@ from zeuxis.compare.entries import Comparison, DataFacts, Entry, Pixels, Sheet
 from zeuxis.compare.looks import SEARCHED, SHOWN, real_sheet, sample_sheet, sampling_rate, suspects
 from zeuxis.compare.subjects import Subject, options_for
 from zeuxis.data import Dataset, open_dataset
-from zeuxis.errors import UserError
-from zeuxis.evaluation import evaluate, evaluate_model
+from zeuxis.errors import DataError, UserError
+from zeuxis.evaluation import LEAST, evaluate, evaluate_model
+from zeuxis.metrics import lookup
 from zeuxis.metrics.extractors import Extractor, make_extractor
+from zeuxis.metrics.model import refusal
 from zeuxis.planning import choose_device
 from zeuxis.sampling import Sampler
 
@@ -71,6 +73,19 @@ def compare(
     )  # fmt: skip
 
 
+def check(judging: Judging, dataset: Dataset, progress: Progress | None = None) -> None:
+    """Finds before any training what would stop the judging after it, and prepares the extractors."""
+    for name in judging.metrics:
+        lookup(name)
+    if min(judging.num, len(dataset.test)) < LEAST:
+        raise DataError("DATA", f"{len(dataset.test)} held-out pictures in {dataset.name}", f"at least {LEAST}",
+                        "give more pictures, or a larger --num")  # fmt: skip
+    for name in judging.features:
+        if progress:
+            progress(f"preparing the extractor `{name}`", 0, 0)
+        make_extractor(name, dataset)
+
+
 class _Judge:
     """What all subjects share: the data, the extractor of the neighbours, the number of pictures."""
 
@@ -109,10 +124,11 @@ class _Judge:
         """Everything about a run or a model folder."""
         judging, folder = self.judging, find_model(subject.path)
         sampler = Sampler(model, self.device)
+        metrics = [name for name in judging.metrics if self._applies(name, model)]
         rows = evaluate_model(
-            model, self.dataset, num=self.num, metrics=judging.metrics, features=judging.features,
+            model, self.dataset, num=self.num, metrics=metrics, features=judging.features,
             draws=judging.draws, seed=judging.seed, device=str(self.device), progress=self.progress,
-        )  # fmt: skip
+        ) if metrics or not judging.metrics else []  # fmt: skip
         self.progress("nearest real pictures", 0, 0)
         searched = range(judging.seed, judging.seed + min(SEARCHED, max(self.num, SHOWN)))
         cost = record.training_cost(subject.path, subject.resolved) if subject.kind == "run" else record.Cost()
@@ -132,10 +148,11 @@ class _Judge:
     def pictures(self, name: str, subject: Subject, foreign: Dataset) -> Entry:
         """Everything about pictures of which only the pictures are known."""
         judging, split = self.judging, foreign.train
+        metrics = [name for name in judging.metrics if "model" not in lookup(name).inputs]
         rows = evaluate(
-            split.batches(256), self.dataset, num=self.num, metrics=judging.metrics, features=judging.features,
+            split.batches(256), self.dataset, num=self.num, metrics=metrics, features=judging.features,
             progress=self.progress,
-        )  # fmt: skip
+        ) if metrics or not judging.metrics else []  # fmt: skip
         self.progress("nearest real pictures", 0, 0)
         searched: Pixels = split.take(np.arange(min(SEARCHED, len(split))))
         skipped = len(foreign.report.skipped)
@@ -147,6 +164,14 @@ class _Judge:
             commands=self._commands(subject, record.near(str(subject.path))),
             remarks=[f"{skipped} of its files could not be used."] if skipped else [],
         )  # fmt: skip
+
+    def _applies(self, metric: str, model: Model) -> bool:
+        """Whether a metric that was asked for by name can be had of this model; others on the page may have it."""
+        try:
+            refusal(metric, model, self.dataset)
+        except UserError:
+            return False
+        return True
 
     def _commands(self, subject: Subject, source: str) -> list[str]:
         judging = self.judging

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from zeuxis.compare.entries import Neighbours, Pixels, Sheet
 from zeuxis.data import Dataset, Split
-from zeuxis.metrics.extractors import Extractor, split_features
-from zeuxis.metrics.neighbours import nearest
+from zeuxis.metrics.distances import nearest
+from zeuxis.metrics.extractors import Extractor, split_features, split_positions
 from zeuxis.sampling import Sampler
 
 SHOWN = 48  # pictures of a sheet without classes
@@ -55,9 +55,9 @@ def suspects(samples: Pixels, dataset: Dataset, extractor: Extractor, held_out: 
     to_tested, which_tested = nearest(own, tested)
     usual = float(np.sqrt(np.median(nearest(tested, training)[0])))
     chosen = np.argsort(to_training / np.maximum(to_tested, 1e-12), kind="stable")[:SUSPECTS]
-    # `split_features` spreads its pictures evenly over the split: from features back to pictures.
-    training_at = _spread(len(dataset.train), len(training))[which_training[chosen]]
-    tested_at = _spread(len(dataset.test), len(tested))[which_tested[chosen]]
+    # From features back to pictures.
+    training_at = split_positions(len(dataset.train), len(training))[which_training[chosen]]
+    tested_at = split_positions(len(dataset.test), len(tested))[which_tested[chosen]]
     return Neighbours(
         samples[chosen], dataset.train.take(training_at), dataset.test.take(tested_at),
         np.sqrt(to_training[chosen]).tolist(), np.sqrt(to_tested[chosen]).tolist(), usual, extractor.name,

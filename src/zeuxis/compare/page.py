@@ -24,7 +24,7 @@ def draw(comparison: Comparison) -> str:
     sections = [
         ("samples", "Samples", _about_samples(comparison), _samples(comparison)),
         ("verdict", "Why", None, _findings(words.findings)),
-        ("scores", "Scores", _about_scores(comparison), score_table(comparison.entries)),
+        ("scores", "Scores", _about_scores(comparison), _scores(comparison.entries)),
         ("curves", "Training", "Lower is better. Only pictures cut from the training split are used here.",
          _curves(comparison.entries)),
         ("neighbours", "Nearest real pictures", ABOUT_NEIGHBOURS, _neighbours(comparison.entries)),
@@ -79,7 +79,8 @@ def _ranked(comparison: Comparison) -> Html:
         for entry, row in pairs for place in [entries.index(entry)]
     ]  # fmt: skip
     mark = "" if real is None else f" The dashed mark is where as many other real pictures are, {number(real)}."
-    about = f"{metric_words(ranking.row)[0]} with its 95% interval, {ranking.row.better} is better.{mark}"
+    number_of = f"{ranking.row.num:,} pictures on each side"
+    about = f"{metric_words(ranking.row)[0]} with its 95% interval, {number_of}; {ranking.row.better} is better.{mark}"
     return tag("div", tag("p", about, class_="soft"), rows, class_="rank")
 
 
@@ -237,6 +238,13 @@ def _about_scores(comparison: Comparison) -> str:
         if drawn > 1 else " Ranges hold the true value with 95%."  # fmt: skip
     return (f"{counts} pictures on each side.{draws} A bar shows how far a value is from that of real pictures, "
             "compared with the worst here: shorter is better. Bold is best, where intervals say so.")  # fmt: skip
+
+
+def _scores(entries: Sequence[Entry]) -> Html:
+    """Against held-out pictures, and folded away against the training pictures, as older papers have it."""
+    other = score_table(entries, "train")
+    folded = tag("details", tag("summary", "the same against the training pictures, as many papers have it"), other)
+    return join(score_table(entries), folded if other else None)
 
 
 def _repeat(comparison: Comparison) -> Html:

@@ -54,11 +54,14 @@ def parse_subject(text: str) -> Subject:
         if (run / "log.txt").is_file():
             return Subject(run, "run", config=_config(run))
         return Subject(path, "model")
-    name, equals, place = text.partition("=")
-    if equals and name.strip() and place:
-        if not is_data(place):
-            raise UserError(name, place, "a folder, zip, npz or idx file of pictures", "check the spelling of the path")
-        return Subject(Path(place), "pictures", name.strip())
+    # A name may have equals signs in it, and so may a path: the first one with pictures behind it counts.
+    signs = [place for place, sign in enumerate(text) if sign == "=" and text[:place].strip() and text[place + 1 :]]
+    for place in signs:
+        if is_data(text[place + 1 :]):
+            return Subject(Path(text[place + 1 :]), "pictures", text[:place].strip())
+    if signs:
+        name, _, missed = text.partition("=")
+        raise UserError(name, missed, "a folder, zip, npz or idx file of pictures", "check the spelling of the path")
     allowed = "a run folder, a model folder, or NAME=PICTURES (a folder or .npz of any other tool)"
     raise UserError("RUN", text, allowed, "to train models first: zeuxis compare DATA --models gan,vae --budget 10m")
 
@@ -77,8 +80,11 @@ def shared_data(subjects: Sequence[Subject], data: str | None, progress: Progres
     """
     runs = [subject for subject in subjects if subject.kind == "run"]
     if data is not None:
-        recorded = next((run.data_options for run in runs if run.data_options), None)
-        return open_dataset(data, recorded or _options_of_models(subjects), progress=progress)
+        at_size = _options_of_models(subjects)
+        recorded = next((run.data_options for run in runs if run.data_options), at_size)
+        dataset = open_dataset(data, recorded, progress=progress)
+        fits = at_size.resolution in ("auto", (dataset.spec.height, dataset.spec.width))
+        return dataset if fits else open_dataset(data, at_size, progress=progress)
     reasons = []
     for run in runs:
         source, options = run.resolved.get("source"), run.data_options

@@ -13,6 +13,7 @@ from zeuxis.evaluation import Row
 from zeuxis.families.base import CAPABILITIES
 
 RowId = tuple[str, str]
+SPLITS = {"test": "held-out", "train": "training"}
 NONE = "\N{EN DASH}"
 
 
@@ -32,18 +33,17 @@ def _head(entries: Sequence[Entry], first: str, *last: str) -> Html:
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
-def score_table(entries: Sequence[Entry]) -> Html:
-    """A row per metric, a column per entry, and what real pictures have; grouped as the metrics say."""
-    rows = {row_id(row): row for entry in entries for row in entry.rows}
-    groups = dict.fromkeys((row.group, row.extractor) for row in rows.values())
+def score_table(entries: Sequence[Entry], reference: str = "test") -> Html:
+    """A row per metric against that split, a column per entry, and what real pictures have; grouped by the metrics."""
+    rows = {row_id(row): row for entry in entries for row in entry.rows if row.reference == reference}
     bodies = []
-    for group, extractor in groups:
-        own = [key for key, row in rows.items() if (row.group, row.extractor) == (group, extractor)]
+    for group in dict.fromkeys(row.group for row in rows.values()):
         title = f"{group[:1].upper()}{group[1:]}"
-        heading = tag("tr", tag("th", title, tag("small", f"features: {extractor}") if extractor else None,
-                                scope="rowgroup", colspan=len(entries) + 2), class_="group")  # fmt: skip
-        bodies.append(tag("tbody", heading, [_score_row(key, entries) for key in own]))
-    return wide(_head(entries, "Metric", "Real pictures"), *bodies, label="Scores") if rows else Html("")
+        heading = tag("tr", tag("th", title, scope="rowgroup", colspan=len(entries) + 2), class_="group")
+        own = [_score_row(key, entries) for key, row in rows.items() if row.group == group]
+        bodies.append(tag("tbody", heading, own))
+    label = f"Scores against the {SPLITS.get(reference, reference)} pictures"
+    return wide(_head(entries, "Metric", "Real pictures"), *bodies, label=label) if rows else Html("")
 
 
 def _score_row(key: RowId, entries: Sequence[Entry]) -> Html:
@@ -51,9 +51,8 @@ def _score_row(key: RowId, entries: Sequence[Entry]) -> Html:
     row = next(iter(found.values()))
     name, about = metric_words(row)
     notes = dict.fromkeys(each.note for each in found.values() if each.note)
-    against = "" if row.reference == "test" else f", against the {row.reference} pictures"
     heading = tag(
-        "th", tag("strong", name), tag("small", f"{about}; {row.better} is better{against}"),
+        "th", tag("strong", name), tag("small", "; ".join([*filter(None, [about]), f"{row.better} is better"])),
         tag("small", row.metric, class_="id"), [tag("small", note, class_="warn") for note in notes], scope="row",
     )  # fmt: skip
     real, worst = ends(list(found.values()))

@@ -6,9 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zeuxis.compare.entries import Comparison, Entry
-from zeuxis.compare.words import ability, clock, listed, megabytes, metric_key, metric_words, number, times, valued
+from zeuxis.compare.words import (
+    ability,
+    clock,
+    listed,
+    megabytes,
+    metric_key,
+    metric_name,
+    metric_words,
+    number,
+    times,
+    valued,
+)
 from zeuxis.evaluation import Row
 
+WARNING = "unreliable"  # how a note begins that says the value should not be trusted
 COPYING_WITHOUT_INTERVAL = 0.03  # a copy rate above this is called copying where no interval says more
 
 
@@ -70,7 +82,7 @@ def deciding(entries: Sequence[Entry]) -> tuple[str, str] | None:
     shared = [row for row in entries[0].rows if all(row_id(row) in each for each in own)]
     shared.sort(key=lambda row: row.reference != "test")
     distances = [row for row in shared if row.group == "distance"]
-    warned = {row_id(row) for entry in entries for row in entry.rows if row.note}
+    warned = {row_id(row) for entry in entries for row in entry.rows if row.note.startswith(WARNING)}
     choices = [row for row in distances if row_id(row) not in warned]
     choices += [row for row in distances if metric_key(row) == "kid"]
     return row_id((choices + distances + shared)[0]) if shared else None
@@ -103,7 +115,7 @@ def _headline(comparison: Comparison, ranking: Ranking | None) -> str:
     if len(comparison.entries) == 1:
         real = ranking.row.floor
         beside = "" if real is None else f", where other real pictures have {number(real)}"
-        return f"{these}{ranking.names[0]} has a {_name(ranking.row)} of {number(ranking.row.value)}{beside}."
+        return f"{these}{ranking.names[0]} has a {metric_name(ranking.row)} of {number(ranking.row.value)}{beside}."
     if len(ranking.first) == 1:
         return f"{these}{ranking.names[0]} comes closest to the real ones."
     behind = [entry.name for entry, _ in ranking.behind]
@@ -140,7 +152,7 @@ def _aspect(lead: str, entries: Sequence[Entry], keys: Sequence[str]) -> list[tu
 
 def _led(ranking: Ranking) -> str:
     """`a: precision 0.86, against 0.61 for b and 0.87 for real pictures`; no leader where none can be told."""
-    name, rest = _name(ranking.row), [(row, entry.name) for entry, row in ranking.behind]
+    name, rest = metric_name(ranking.row), [(row, entry.name) for entry, row in ranking.behind]
     real = [] if ranking.row.floor is None else [f"{number(ranking.row.floor)} for real pictures"]
     own = listed([f"{valued(row)} for {entry.name}" for entry, row in ranking.first])
     if not rest:
@@ -152,31 +164,37 @@ def _led(ranking: Ranking) -> str:
 
 
 def _copying(entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    copies: list[tuple[str, Row]] = []
-    clean: list[tuple[str, Row]] = []
+    """An entry copies where any of its copy rates, in features or in pixels, says so."""
+    copies: list[str] = []
+    clean: list[str] = []
     for entry in entries:
-        for row in entry.rows:
-            if metric_key(row) != "copy_rate":
-                continue
-            lowest = row.interval[0] if row.interval else row.value - COPYING_WITHOUT_INTERVAL
-            (copies if lowest > 0 else clean).append((entry.name, row))
+        rates = [row for row in entry.rows if metric_key(row) == "copy_rate"]
+        found = [row for row in rates if _lowest(row) > 0]
+        if found:
+            copies.append(f"{max(row.value for row in found):.1%} of the samples of {entry.name}")
+        elif rates:
+            clean.append(entry.name)
     texts = []
     if copies:
-        shares = [f"{row.value:.1%} of the samples of {name}" for name, row in copies]
-        texts.append(f"{listed(shares)} are nearer to a training picture than new real pictures are: "
-                     "look at the nearest neighbours below before using them.")  # fmt: skip
+        texts.append(f"{listed(copies)} are nearer to a training picture than new real pictures are, beyond chance: "
+                     "look at the nearest real pictures below before using them.")  # fmt: skip
     if clean:
-        texts.append(f"no sign of it in {listed([name for name, _ in clean])}, within what so many samples can show.")
+        texts.append(f"no sign of it in {listed(clean)}, within what so many samples can show.")
     return [("Copying", " ".join(texts))] if texts else []
+
+
+def _lowest(row: Row) -> float:
+    """The least copy rate that is still believable."""
+    return row.interval[0] if row.interval else row.value - COPYING_WITHOUT_INTERVAL
 
 
 def _warnings(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     notes: dict[str, list[str]] = {}
     for entry in entries:
         for row in entry.rows:
-            if row.note:
+            if row.note.startswith(WARNING):
                 names = notes.setdefault(row.note, [])
-                names += [name for name in [_name(row)] if name not in names]
+                names += [name for name in [metric_name(row)] if name not in names]
     found = [("Be careful", f"{listed(names)}: {note}.") for note, names in notes.items()]
     for entry in entries:
         found += [("Be careful", f"{entry.name}: {remark[0].lower()}{remark[1:]}") for remark in entry.remarks]
@@ -216,8 +234,3 @@ def _luck(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     times = dict.fromkeys(clock(entry.cost.train_seconds or 0) for entry in trained)
     return [("Luck", f"each model was trained once ({listed(list(times))}). The intervals hold the chance of sampling, "
              "not that of training: with another --seed, models that are close may change places.")]  # fmt: skip
-
-
-def _name(row: Row) -> str:
-    name = metric_words(row)[0]
-    return name[:1].lower() + name[1:] if not name.startswith("Fréchet") else name

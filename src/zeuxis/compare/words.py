@@ -7,15 +7,24 @@ from collections.abc import Sequence
 
 from zeuxis.evaluation import Row
 
-# What a metric is called and what it says; a metric that is not here appears by its own name and title.
-METRIC_WORDS: dict[str, tuple[str, str]] = {
-    "fd": ("Fréchet distance", "how far the middle and the spread of the features lie from those of real pictures"),
-    "kid": ("Kernel distance", "how well samples and real pictures can be told apart; fair to small numbers too"),
-    "precision": ("Precision", "share of the samples that could pass for a real picture"),
-    "recall": ("Recall", "share of the real pictures that the model could have made"),
-    "density": ("Density", "how close the samples crowd around real pictures"),
-    "coverage": ("Coverage", "share of the real pictures that have a sample beside them"),
-    "copy_rate": ("Copy rate", "share of the samples nearer to a training picture than new pictures are, in excess"),
+# What a metric says, by its name without extractor and numbers; one that is not here has its title alone.
+MEANINGS: dict[str, str] = {
+    "fd": "how far the middle and the spread of the features lie from those of real pictures",
+    "fd_inf": "the same, without what a limited number of pictures adds",
+    "kid": "how well samples and real pictures can be told apart; fair to small numbers too",
+    "precision": "share of the samples that could pass for a real picture",
+    "recall": "share of the real pictures that the model could have made",
+    "density": "how close the samples crowd around real pictures",
+    "coverage": "share of the real pictures that have a sample beside them",
+    "diversity": "how different two samples are, with real pictures at 1",
+    "classifier_score": "sure about each sample, and every class equally often",
+    "accuracy_score": "what a classifier learns from the samples, tried on real pictures",
+    "copy_rate": "more samples near training pictures than chance explains",
+    "duplicate_rate": "more samples near each other than chance explains",
+    "auth_pct": "samples that are not copies of one training picture with a little noise",
+    "c_t": "whether samples sit nearer to the training pictures than new pictures do",
+    "bpd": "how surprising real pictures are to the model",
+    "reconstruction_psnr": "real pictures through the model and back",
 }
 CAPABILITY_WORDS: dict[str, str] = {
     "encode": "turn a picture into a code",
@@ -37,9 +46,15 @@ def metric_key(row: Row) -> str:
 
 
 def metric_words(row: Row) -> tuple[str, str]:
-    """What a row's metric is called, and one line about it."""
-    key = metric_key(row)
-    return METRIC_WORDS.get(key, (row.title or key, "" if row.title else row.metric))
+    """What a row's metric is called, with a capital, and one line about it or ""."""
+    title = row.title or metric_key(row)
+    return title[:1].upper() + title[1:], MEANINGS.get(metric_key(row), "")
+
+
+def metric_name(row: Row) -> str:
+    """The name in the middle of a sentence: without what the title has in brackets."""
+    title = re.sub(r" \([^()]*\)$", "", row.title or metric_key(row))
+    return title if title.startswith(("Fréchet", "Inception")) else title[:1].lower() + title[1:]
 
 
 def number(value: float) -> str:
