@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zeuxis import __version__
 from zeuxis.config import ImageSpec, parse
@@ -74,6 +75,19 @@ def save_model(model: Model, folder: Path, extras: Callable[[Path, str], None] |
     return digest
 
 
+class Undrawn(TorchFunctionMode):
+    """Within the block, tensors are not filled with first values: on `meta` there is nothing to fill, and yet a normal
+    draw there loads PyTorch's compiler, which takes as long as everything else that sampling loads."""
+
+    DRAWS = frozenset({Tensor.normal_, Tensor.uniform_})
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function in self.DRAWS or getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
 def load_model(path: str | Path) -> Model:
     """Reads a model folder (or the `model/` of a run folder) written by any version of Zeuxis.
 
@@ -84,7 +98,7 @@ def load_model(path: str | Path) -> Model:
     config = _read_config(folder)
     try:
         family, classes, counts = _family_of(config)
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             networks = {part: net for part, net in family.build().items() if part in family.model_parts}
         tensors, digest = _read_weights(folder / WEIGHTS, networks)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:

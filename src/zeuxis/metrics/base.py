@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit  # all of scipy.stats takes a second to load
 
 from zeuxis.metrics import distances
 from zeuxis.metrics.distances import Features
@@ -45,7 +45,7 @@ def combine(draws: Sequence[Estimate]) -> tuple[float, tuple[float, float] | Non
     if len(references) == count and len(errors) == count:
         half = Z * float(np.sqrt(np.mean(np.square(errors)) / count + np.mean(np.square(references))))
     elif count > 1:
-        half = float(student_t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+        half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
     elif errors:
         half = Z * errors[0]
     else:

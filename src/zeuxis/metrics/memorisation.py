@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from sklearn.cluster import MiniBatchKMeans
 
 from zeuxis.metrics.base import Estimate, Pair, Training
 from zeuxis.metrics.distances import Features, squared_distances
@@ -33,6 +31,8 @@ def auth_metric(pair: Pair) -> dict[str, Estimate]:
 def mann_whitney(generated: Features, held_out: Features) -> tuple[float, float]:
     """z-score of the Mann-Whitney U of two samples `[n]`, `[m]` (negative: `generated` is the smaller), and its
     standard error from the choice of `generated`, the other given. Ties count half."""
+    from scipy.stats import rankdata  # takes a second to load, and training loads this module
+
     n, m = len(generated), len(held_out)
     ranks = rankdata(np.concatenate([generated, held_out]))[:n]
     u = ranks.sum() - n * (n + 1) / 2
@@ -65,6 +65,8 @@ def data_copying(
 def copying_metric(pair: Pair) -> dict[str, Estimate]:
     """`c_t`, with cells of k-means on the training pictures."""
     assert pair.training is not None
+    from sklearn.cluster import MiniBatchKMeans
+
     features = pair.training.features
     chosen = features[np.linspace(0, len(features) - 1, min(len(features), KMEANS_PICTURES)).astype(np.int64)]
     cells = int(np.clip(min(len(pair.reference), len(chosen)) // PICTURES_PER_CELL, 1, MOST_CELLS))
