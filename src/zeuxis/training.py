@@ -285,7 +285,7 @@ class Training:
             began = time.monotonic()
             batch = self.feed.batch(self.images_seen, size)
             average = average_factor(family.training, self.in_stage, self.plan.total_images)
-            for phase in self.stages[self.stage].phases:
+            for phase in self.stages[self.stage].phases_at(self.in_stage // size):
                 generator = generator_for(self.options.seed, self.rollbacks, phase.name, self.images_seen)
                 noise = {key: value.to(self.device) for key, value in family.noise(size, generator, "train").items()}
                 terms, skipped = stepper.step(phase, batch, noise, progress=progress, average=average)

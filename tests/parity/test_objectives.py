@@ -11,7 +11,8 @@ from torch import nn
 from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.base import Batch
-from zeuxis.families.gan.objective import LOSSES, cosine
+from zeuxis.families.gan.losses import LOSSES, squared_differences, squared_gradients
+from zeuxis.families.gan.objective import cosine
 from zeuxis.families.vae.objective import Bernoulli, Gaussian, kl_to_standard_normal
 from zeuxis.randomness import generator_for
 
@@ -27,11 +28,14 @@ def test_losses_at_known_logits() -> None:
         "minimax": (discriminator, torch.log(1 - sigmoid(fake))),
         "non-saturating": (discriminator, -torch.log(sigmoid(fake))),
         "relativistic": (pairs, torch.log(1 + torch.exp(-(fake - real)))),
+        "least-squares": (torch.tensor([0.5, 1.0]), torch.tensor([0.5, 2.0])),
+        "hinge": (torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])),
+        "wasserstein": (torch.tensor([0.0, -3.0]), torch.tensor([0.0, 1.0])),
     }
     assert set(expected) == set(LOSSES)
     for name, (for_discriminator, for_generator) in expected.items():
-        torch.testing.assert_close(LOSSES[name][0](real, fake), for_discriminator)
-        torch.testing.assert_close(LOSSES[name][1](real, fake), for_generator)
+        torch.testing.assert_close(LOSSES[name].discriminator(real, fake), for_discriminator)
+        torch.testing.assert_close(LOSSES[name].generator(real, fake), for_generator)
 
 
 class LinearCritic(nn.Module):
@@ -61,6 +65,76 @@ def test_penalties_of_a_linear_critic(progress: float) -> None:
     torch.testing.assert_close(terms["loss"], terms["adversarial"] + gamma / 2 * 2 * square)
     terms["loss"].mean().backward()
     assert critic.weight.grad is not None and critic.weight.grad.abs().sum() > 0
+
+
+def penalised(penalty: str, critic: nn.Module, **settings: object) -> dict[str, torch.Tensor]:
+    """The terms of the phase that penalises, on five made-up pictures with gamma 3, and the noise that was drawn."""
+    asked = {"penalty": penalty, "gamma": 3.0, "gamma_end": 3.0, **settings}
+    family = make_family("gan/mlp/tiny", SPEC, 0, {f"objective.{key}": value for key, value in asked.items()})
+    networks = family.build()
+    networks["discriminator"] = critic
+    batch = Batch(torch.rand(5, 1, 8, 8, generator=generator_for("x")))
+    noise = family.noise(5, generator_for("z"), "train")
+    phase = next(phase for phase in family.stages()[0].phases[::-1] if "discriminator" in phase.parts)
+    return {**family.losses(phase, networks, batch, noise, 0.0), **noise}
+
+
+def test_each_penalty_of_a_linear_critic() -> None:
+    critic = LinearCritic()
+    weight = critic.weight.detach()
+    square = weight.square().sum()
+    for penalty in ("r1", "r2"):
+        terms = penalised(penalty, critic)
+        torch.testing.assert_close(terms["loss"], terms["adversarial"] + 1.5 * square)
+        assert {"r1", "r2"} & set(terms) == {penalty}
+    terms = penalised("gradient", critic)
+    torch.testing.assert_close(terms["gradient penalty"], (square.sqrt() - 1).square().expand(5))
+    torch.testing.assert_close(terms["loss"], terms["adversarial"] + 3 * terms["gradient penalty"])
+    terms = penalised("r1+r2 finite", critic)
+    for name in ("r1", "r2"):  # of a linear critic (D(x + s e) - D(x)) / s is <w, e>
+        exact = (terms[f"move {name}"] * weight).sum(dim=(1, 2, 3)).square()
+        torch.testing.assert_close(terms[name], exact, rtol=1e-3, atol=1e-3)
+    assert not torch.equal(terms["move r1"], terms["move r2"])
+    terms["loss"].mean().backward()
+    assert critic.weight.grad is not None and critic.weight.grad.abs().sum() > 0
+
+
+def test_finite_differences_expect_the_squared_gradient() -> None:
+    """On a curved critic: the mean over many directions meets R1, computed by a second backward pass."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.SiLU(), nn.Linear(32, 1), nn.Flatten(0))
+    image = torch.rand(1, 1, 8, 8, generator=generator_for("x")).requires_grad_(True)
+    (exact,) = squared_gradients(critic(image), (image,))
+    directions = torch.randn(40_000, 1, 8, 8, generator=generator_for("e"))
+    with torch.no_grad():
+        finite = squared_differences(critic(image + 0.05 * directions), critic(image), 0.05)
+    standard_error = finite.std() / math.sqrt(len(finite))
+    assert abs(finite.mean() - exact) < 4 * standard_error < 0.05 * exact
+
+
+def test_a_lazy_penalty_is_a_phase_of_its_own_and_as_much_stronger_as_it_is_rarer() -> None:
+    critic = LinearCritic()
+    stage = make_family("gan/mlp/tiny", SPEC, 0, {"objective.interval": 4}).stages()[0]
+    names = [[phase.name for phase in stage.phases_at(step)] for step in range(5)]
+    both = ["discriminator", "generator"]
+    assert names == [[*both, "penalty"], both, both, both, [*both, "penalty"]]
+    terms = penalised("r1", critic, interval=4)
+    torch.testing.assert_close(terms["loss"], 4 * 1.5 * critic.weight.detach().square().sum().expand(5))
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("penalty", ["r1", "gradient", "r1+r2 finite"])
+def test_every_loss_and_penalty_trains_with_labels(loss: str, penalty: str) -> None:
+    settings = {"objective.loss": loss, "objective.penalty": penalty, "objective.interval": 2}
+    family = make_family("dcgan/tiny", SPEC, 3, settings)
+    networks = family.build()
+    batch = Batch(torch.rand(4, 1, 8, 8, generator=generator_for("x")), torch.tensor([0, 1, 2, 0]))
+    for phase in family.stages()[0].phases:
+        terms = family.losses(phase, networks, batch, family.noise(4, generator_for("z"), "train"), 0.5)
+        assert terms["loss"].shape == (4,) and torch.isfinite(terms["loss"]).all()
+        terms["loss"].mean().backward()
+        moved = [p.grad for part in phase.parts for p in networks[part].parameters() if p.grad is not None]
+        assert moved and all(torch.isfinite(gradient).all() for gradient in moved)
 
 
 def test_cosine_ends_where_it_says() -> None:

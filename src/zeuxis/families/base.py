@@ -38,10 +38,12 @@ class TrainingConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One optimiser step of one part: `parts` are the names of the networks whose parameters it moves."""
+    """One optimiser step of one part: `parts` are the names of the networks whose parameters it moves, `interval` how
+    many steps of the loop there are to one of this phase."""
 
     name: str
     parts: tuple[str, ...]
+    interval: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,10 @@ class Stage:
     name: str
     phases: tuple[Phase, ...]
     share: float = 1.0
+
+    def phases_at(self, step: int) -> tuple[Phase, ...]:
+        """The phases that are due at step `step` of the stage, counted from 0."""
+        return tuple(phase for phase in self.phases if step % phase.interval == 0)
 
 
 @dataclass(frozen=True)

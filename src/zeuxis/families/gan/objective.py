@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -25,52 +24,42 @@ from zeuxis.families.base import (
     TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
+from zeuxis.families.gan.losses import LOSSES, gradient_penalty, squared_differences, squared_gradients
 from zeuxis.families.gan.presets import PRESETS
-from zeuxis.nn.kernels import input_gradients_only
 
-# Each pair: discriminator and generator loss `[N]` of (logits of real `[N]`, logits of generated `[N]`) pictures.
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def minimax_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """-log s(D(x)) - log(1 - s(D(G(z)))) (Goodfellow et al. 2014, Eq. 1)."""
-    return F.softplus(-real) + F.softplus(fake)
-
-
-def minimax_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """log(1 - s(D(G(z)))) (Goodfellow et al. 2014, Eq. 1)."""
-    return -F.softplus(fake)
-
-
-def non_saturating_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """-log s(D(G(z))) (Goodfellow et al. 2014, section 3)."""
-    return F.softplus(-fake)
-
-
-def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """-log s(D(x) - D(G(z))), pairwise (Jolicoeur-Martineau 2018; Huang et al. 2024, arXiv 2501.05441, Eq. 2)."""
-    return F.softplus(fake - real)
-
-
-def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """-log s(D(G(z)) - D(x)), pairwise (Huang et al. 2024, Eq. 2)."""
-    return F.softplus(real - fake)
-
-
-LOSSES: dict[str, tuple[Loss, Loss]] = {
-    "relativistic": (relativistic_discriminator, relativistic_generator),
-    "non-saturating": (minimax_discriminator, non_saturating_generator),
-    "minimax": (minimax_discriminator, minimax_generator),
-}
-RELATIVISTIC = {"relativistic"}
+PENALTIES = Literal["r1+r2", "r1", "r2", "gradient", "r1+r2 finite", "r1 finite", "r2 finite"]
 
 
 class ObjectiveConfig(Config):
-    """`gamma` weighs R1 + R2; it goes from `gamma` to `gamma_end` over the run by a cosine (0 switches both off)."""
+    """The adversarial loss and the penalty on the discriminator's gradient.
 
-    loss: Literal["relativistic", "non-saturating", "minimax"] = "relativistic"
+    `gamma` is the penalty's weight (R1 and R2: gamma / 2 each; `gradient`: gamma); it goes from `gamma` to `gamma_end`
+    over the run by a cosine, 0 switches the penalty off. `finite` penalties are differences at distance `step`.
+    `interval` above 1 makes the penalty a step of its own every so many steps, `interval` times as strong (lazy
+    regularisation, Karras et al. 2020, arXiv 1912.04958, section 3.1).
+    """
+
+    loss: Literal["relativistic", "non-saturating", "minimax", "least-squares", "hinge", "wasserstein"] = "relativistic"
+    penalty: PENALTIES = "r1+r2"
     gamma: float = Field(default=1.0, ge=0, le=1e6)
     gamma_end: float = Field(default=0.1, ge=0, le=1e6)
+    step: float = Field(default=0.05, gt=0, le=1)
+    interval: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def finite(self) -> bool:
+        """Whether the penalty is a finite difference."""
+        return self.penalty.endswith("finite")
+
+    @property
+    def at_real(self) -> bool:
+        """Whether R1 is in the penalty."""
+        return "r1" in self.penalty
+
+    @property
+    def at_fake(self) -> bool:
+        """Whether R2 is in the penalty."""
+        return "r2" in self.penalty
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -118,53 +107,95 @@ class GAN(Family):
         return self.config.batch_coupled
 
     def stages(self) -> list[Stage]:
-        phases = (Phase(name="discriminator", parts=("discriminator",)), Phase(name="generator", parts=("generator",)))
-        return [Stage(name="adversarial", phases=phases)]
+        phases = [Phase(name="discriminator", parts=("discriminator",)), Phase(name="generator", parts=("generator",))]
+        if self._penalised and self.objective.interval > 1:
+            phases.append(Phase(name="penalty", parts=("discriminator",), interval=self.objective.interval))
+        return [Stage(name="adversarial", phases=tuple(phases))]
+
+    @property
+    def _penalised(self) -> bool:
+        return max(self.objective.gamma, self.objective.gamma_end) > 0
 
     def losses(
         self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
     ) -> dict[str, Tensor]:
-        if phase.name == "discriminator":
-            return self._discriminator_losses(networks, batch, noise, progress)
-        discriminator, labels = networks["discriminator"], batch.labels
-        _, loss = LOSSES[self.objective.loss]
+        if phase.name == "generator":
+            return self._generator_losses(networks, batch, noise)
+        with torch.no_grad():
+            fakes = self.render(networks, noise, batch.labels, RenderOptions()).detach()
+        if phase.name == "penalty":
+            terms = self._penalty_terms(networks, batch, fakes, noise)
+            return self._weighted(terms, progress, float(self.objective.interval))
+        if self._penalised and self.objective.interval == 1:
+            terms = self._penalty_terms(networks, batch, fakes, noise)
+            weighted = self._weighted(terms, progress)
+            return {**weighted, "loss": weighted["adversarial"] + weighted["loss"]}
+        terms = self._adversarial(*self._logits(networks, (batch.images, fakes), batch.labels))
+        return {"loss": terms["adversarial"], **terms}
+
+    def _generator_losses(self, networks: Networks, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        discriminator, labels, adversarial = networks["discriminator"], batch.labels, LOSSES[self.objective.loss]
         fake = discriminator(self.render(networks, noise, labels, RenderOptions()), labels)
-        if self.objective.loss in RELATIVISTIC:
+        real = torch.zeros_like(fake)
+        if adversarial.relativistic:
             with torch.no_grad():
                 real = discriminator(batch.images, labels)
-        else:
-            real = torch.zeros_like(fake)
-        return {"loss": loss(real, fake)}
+        return {"loss": adversarial.generator(real, fake)}
 
-    def _discriminator_losses(
-        self, networks: Networks, batch: Batch, noise: Noise, progress: float
-    ) -> dict[str, Tensor]:
-        discriminator, labels, count = networks["discriminator"], batch.labels, len(batch.images)
-        with torch.no_grad():
-            fakes = self.render(networks, noise, labels, RenderOptions())
-        penalised = self.objective.gamma > 0
-        real_images = batch.images.detach().requires_grad_(penalised)
-        fake_images = fakes.detach().requires_grad_(penalised)
+    def _logits(self, networks: Networks, groups: tuple[Tensor, ...], labels: Tensor | None) -> tuple[Tensor, ...]:
+        """Logits `[N]` of each of several batches with the same labels, in one pass where that is the same."""
+        discriminator = networks["discriminator"]
         if self.batch_coupled:  # batch statistics of real and generated pictures must not mix
-            real, fake = discriminator(real_images, labels), discriminator(fake_images, labels)
-        else:
-            twice = None if labels is None else torch.cat([labels, labels])
-            real, fake = discriminator(torch.cat([real_images, fake_images]), twice).split(count)
-        adversarial = LOSSES[self.objective.loss][0](real, fake)
-        terms = {"adversarial": adversarial, "real": real, "fake": fake, "pair accuracy": (real > fake).float()}
-        if not penalised:
-            return {"loss": adversarial, **terms}
-        # |grad_x D|^2 summed over each picture: R1 at real x (Mescheder et al. 2018, Eq. 9), R2 at generated x.
-        with input_gradients_only():
-            gradients = torch.autograd.grad(real.sum() + fake.sum(), (real_images, fake_images), create_graph=True)
-        r1, r2 = (gradient.float().square().sum(dim=(1, 2, 3)) for gradient in gradients)
-        gamma = cosine(self.objective.gamma, self.objective.gamma_end, progress)
-        return {"loss": adversarial + gamma / 2 * (r1 + r2), **terms, "r1": r1, "r2": r2}
+            return tuple(discriminator(images, labels) for images in groups)
+        repeated = None if labels is None else labels.repeat(len(groups))
+        return discriminator(torch.cat(groups), repeated).chunk(len(groups))
+
+    def _adversarial(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        loss = LOSSES[self.objective.loss].discriminator(real, fake)
+        return {"adversarial": loss, "real": real, "fake": fake, "pair accuracy": (real > fake).float()}
+
+    def _penalty_terms(self, networks: Networks, batch: Batch, fakes: Tensor, noise: Noise) -> dict[str, Tensor]:
+        """The penalties `[N]` that the objective names, and the adversarial terms, which come with the same pass."""
+        objective, labels = self.objective, batch.labels
+        images = {"r1": batch.images.detach(), "r2": fakes}
+        names = [name for name, asked in (("r1", objective.at_real), ("r2", objective.at_fake)) if asked]
+        if objective.finite:
+            moved = [images[name] + objective.step * noise[f"move {name}"].to(fakes) for name in names]
+            real, fake, *there = self._logits(networks, (images["r1"], fakes, *moved), labels)
+            here = {"r1": real, "r2": fake}
+            values = [squared_differences(other, here[name], objective.step)
+                      for name, other in zip(names, there, strict=True)]  # fmt: skip
+            return {**self._adversarial(real, fake), **dict(zip(names, values, strict=True))}
+        asked = tuple(images[name].requires_grad_(True) for name in names)
+        real, fake = self._logits(networks, (images["r1"], fakes), labels)
+        terms = self._adversarial(real, fake)
+        if objective.penalty == "gradient":
+            critic = networks["discriminator"]
+            penalty = gradient_penalty(lambda x: critic(x, labels), images["r1"], fakes, noise["mix"])
+            return {**terms, "gradient penalty": penalty}
+        return {**terms, **dict(zip(names, squared_gradients(real.sum() + fake.sum(), asked), strict=True))}
+
+    def _weighted(self, terms: dict[str, Tensor], progress: float, times: float = 1.0) -> dict[str, Tensor]:
+        """`terms` with `loss`, the weighted penalty alone."""
+        gamma = cosine(self.objective.gamma, self.objective.gamma_end, progress) * times
+        if "gradient penalty" in terms:
+            return {"loss": gamma * terms["gradient penalty"], **terms}
+        squares = torch.stack([terms[name] for name in ("r1", "r2") if name in terms])
+        return {"loss": gamma / 2 * squares.sum(0), **terms}
 
     def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
         if self.config.uniform_latent:
-            return {"z": torch.rand(count, self.config.latent, generator=generator) * 2 - 1}
-        return {"z": torch.randn(count, self.config.latent, generator=generator)}
+            noise = {"z": torch.rand(count, self.config.latent, generator=generator) * 2 - 1}
+        else:
+            noise = {"z": torch.randn(count, self.config.latent, generator=generator)}
+        if purpose == "train" and self._penalised:
+            objective = self.objective
+            if objective.penalty == "gradient":
+                noise["mix"] = torch.rand(count, generator=generator)
+            for name, asked in (("move r1", objective.at_real), ("move r2", objective.at_fake)):
+                if objective.finite and asked:
+                    noise[name] = torch.randn(count, *self.spec.shape, generator=generator)
+        return noise
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
         """Truncation scales z towards its mean, as StyleGAN does with w (a network without w has only z)."""

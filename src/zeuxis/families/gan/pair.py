@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
@@ -55,7 +57,10 @@ class ProjectionHead(nn.Module):
         self.embed = nn.Embedding(classes, dim) if classes else None
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        out = self.linear(features).float()
+        # Not in bfloat16: a loss or a finite-difference penalty looks at small differences of logits.
+        with torch.autocast(features.device.type, enabled=False):
+            bias = None if self.linear.bias is None else self.linear.bias.float()
+            out = F.linear(features.float(), self.linear.weight.float(), bias)
         if self.embed is None or labels is None:
             return out[:, 0]
         return out[:, 0] + (out[:, 1:] * self.embed(labels).float()).sum(1) / self.embed.embedding_dim**0.5
