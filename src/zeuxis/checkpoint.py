@@ -130,7 +130,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise UserError("MODEL", str(folder), f"a config under {MAX_JSON} bytes", "this is not a model of Zeuxis")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        version = int(config["format_version"])
+        version = config["format_version"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"format_version {version!r}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("MODEL", str(folder), "a config.json with format_version", f"it is damaged: {error}") from None
     if version > MODEL_FORMAT:
@@ -142,15 +144,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _family_of(config: Mapping[str, Any]) -> tuple[Family, tuple[str, ...], tuple[int, ...]]:
     spec = parse(ImageSpec, config["spec"], "spec")
+    if not isinstance(config["classes"], list) or not isinstance(config.get("about", {}), dict):
+        raise ValueError("classes is a list and about an object")
     classes = tuple(str(name) for name in config["classes"])
     counts = tuple(int(count) for count in config["class_counts"])
-    if len(classes) != len(counts) or any(count < 0 for count in counts):
+    if len(classes) != len(counts) or any(not 0 <= count < 2**53 for count in counts):
         raise ValueError("one count per class is needed")
-    return (
-        family_from_settings(config["family"], config["network"], config["settings"], spec, len(classes)),
-        classes,
-        counts,
-    )
+    family = family_from_settings(config["family"], config["network"], config["settings"], spec, len(classes))
+    if not str(config["model"]).startswith(f"{family.name}/{family.network}/"):
+        raise ValueError(f"{config['model']!r} is not the name of a {family.name}/{family.network}")
+    return family, classes, counts
 
 
 def _read_weights(file: Path, networks: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], str]:

@@ -144,7 +144,7 @@ def override(values: Mapping[str, Any], settings: Mapping[str, Any], option: str
         place = result
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
+        if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
             raise UserError(option, dotted, f"one of {', '.join(dotted_keys(values))}", "check the spelling of the key")
         place[last] = value
     return result

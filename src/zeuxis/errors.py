@@ -9,6 +9,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def shortened(text: str, most: int = 800) -> str:
+    """`text` cut to `most` characters: a stranger's file must not fill the screen."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class ZeuxisError(Exception):
     """Base of every error that Zeuxis raises on purpose; its text is one line, fit for a terminal."""
 
@@ -29,8 +34,8 @@ class UserError(ZeuxisError):
 
     def __init__(self, option: str, got: object, allowed: str, next_step: str = "") -> None:
         self.option, self.got, self.allowed, self.next_step = option, got, allowed, next_step
-        text = f"{option}: got {got!r}, allowed: {allowed}"
-        super().__init__(printable(f"{text}; {next_step}" if next_step else text))
+        text = f"{shortened(option)}: got {shortened(repr(got))}, allowed: {shortened(allowed)}"
+        super().__init__(printable(f"{text}; {shortened(next_step)}" if next_step else text))
 
 
 class DataError(UserError):

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from zeuxis.checkpoint import Model, load_model
-from zeuxis.config import DataOptions, TrainOptions, parse
+from zeuxis.config import MAX_SIDE, DataOptions, TrainOptions, parse
 from zeuxis.data import Dataset, open_dataset
 from zeuxis.errors import UserError
 from zeuxis.images import Pixels, grid, sheet_scale, to_float
@@ -82,6 +82,11 @@ class Generator(BaseEstimator):
         kept there and a later `fit` of the same goes on in it; else it is temporary. All given pictures are trained on
         when they are an array (hold some out yourself, as scikit-learn does).
         """
+        for name, length in (("epochs", epochs), ("budget", budget)):
+            if length is not None and not 0 < length < 1e9:
+                raise UserError(name, length, "more than 0", f"leave {name} out for the preset's own length")
+        if batch_size is not None and batch_size < 1:
+            raise UserError("batch_size", batch_size, "1 or more", "leave it out for the preset's own")
         data = self._data(images, labels)
         kimg = None if epochs is None else max(1e-3, epochs * len(data.train) / 1000)
         options = parse(
@@ -99,11 +104,18 @@ class Generator(BaseEstimator):
         with tempfile.TemporaryDirectory(prefix="zeuxis-") as temporary:
             training = start(options, data, Path(out or temporary), started=started)
             outcome = training.run()
+            if outcome.status == "interrupted":
+                kept = f": the same fit goes on in {outcome.folder}" if out else ""
+                raise KeyboardInterrupt(f"fit was interrupted at {outcome.images_seen} images{kept}")
             self.model_ = load_model(outcome.folder / "model")
         self.images_seen_ = outcome.images_seen
         return self
 
     def _data_options(self) -> DataOptions:
+        sides = (4, 4) if self.resolution is None else tuple(self.resolution)
+        if len(sides) != 2 or any(side % 4 or not 4 <= side <= MAX_SIDE for side in sides):
+            allowed = f"None or (height, width), multiples of 4 up to {MAX_SIDE}"
+            raise UserError("resolution", self.resolution, allowed, "try resolution=None")
         values = {"resolution": self.resolution or "auto", "channels": self.channels or "auto", "wrap": self.wrap}
         return parse(DataOptions, values, type(self).__name__)
 
@@ -146,23 +158,33 @@ class Generator(BaseEstimator):
     def save(self, folder: str | Path) -> Path:
         """Writes the model folder (weights, config, card, samples), replacing an older one there."""
         place = Path(folder)
-        if place.exists() and any(place.iterdir()) and not (place / "config.json").exists():
+        foreign = place.exists() and not (place / "config.json").exists()
+        if foreign and (not place.is_dir() or any(place.iterdir())):
             raise UserError("folder", str(place), "an empty, new or model folder", "choose another name")
         write_model(self.model, sample_sheet(Sampler(self.model)), place)
         return place
 
     def _inputs(self, images: ArrayLike, labels: ArrayLike | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         spec, array = self.model.spec, np.asarray(images)
-        array = array[..., None] if array.ndim == 3 else array
+        array = array[..., None] if array.ndim == 3 and spec.channels == 1 else array
         wanted = (spec.height, spec.width, spec.channels)
-        if array.dtype != np.uint8 or array.shape[1:] != wanted:
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != wanted:
             raise UserError("images", f"{array.dtype} {list(array.shape)}", f"uint8 [N, {', '.join(map(str, wanted))}]",
                             "bring them to the model's size first")  # fmt: skip
         if bool(self.model.classes) != (labels is not None):
             needs = "class indices [N]" if self.model.classes else "None: the model has no classes"
             raise UserError("labels", None if labels is None else "an array", needs, "see model.classes")
         tensor = to_float(torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2))))
-        return tensor, None if labels is None else torch.as_tensor(np.asarray(labels), dtype=torch.long)
+        return tensor, None if labels is None else self._class_indices(np.asarray(labels), len(array))
+
+    def _class_indices(self, labels: NDArray[Any], count: int) -> torch.Tensor:
+        """int64 `[count]`, each the index of a class of the model."""
+        classes = len(self.model.classes)
+        whole = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
+        if not whole or not ((labels >= 0) & (labels < classes)).all():
+            allowed = f"{count} class indices from 0 to {classes - 1}"
+            raise UserError("labels", f"{labels.dtype} {list(labels.shape)}", allowed, "see model.classes")
+        return torch.from_numpy(labels.astype(np.int64))
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         state = f" fitted: {self.model_.spec}, {self.images_seen_} images seen" if hasattr(self, "images_seen_") else ""
