@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from zeuxis.augment import KINDS, Kind, augment, draw
 from zeuxis.config import Config, ImageSpec, parse
 from zeuxis.families.base import (
     Batch,
@@ -62,6 +63,17 @@ class ObjectiveConfig(Config):
         return "r2" in self.penalty
 
 
+class AugmentConfig(Config):
+    """What is done to pictures before the discriminator sees them: each of `kinds` with `probability` (0: nothing).
+
+    With `ramp` the probability rises from 0 to `probability` over the run by a cosine (Huang et al. 2024, section 4).
+    """
+
+    probability: float = Field(default=0.0, ge=0, le=0.9)
+    kinds: tuple[Kind, ...] = KINDS
+    ramp: bool = False
+
+
 def cosine(start: float, end: float, progress: float) -> float:
     """From `start` to `end` along half a cosine as `progress` goes from 0 to 1."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
@@ -78,6 +90,7 @@ class GAN(Family):
         self.pair = NETWORKS[network]
         self.config = parse(self.pair.config, settings.get("network", {}), "network")
         self.objective = parse(ObjectiveConfig, settings.get("objective", {}), "objective")
+        self.augment = parse(AugmentConfig, settings.get("augment", {}), "augment")
         self.training = parse(TrainingConfig, settings.get("training", {}), "training")
 
     @classmethod
@@ -89,6 +102,7 @@ class GAN(Family):
         return {
             "network": self.config.to_json(),
             "objective": self.objective.to_json(),
+            "augment": self.augment.to_json(),
             "training": self.training.to_json(),
         }
 
@@ -120,9 +134,11 @@ class GAN(Family):
         self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
     ) -> dict[str, Tensor]:
         if phase.name == "generator":
-            return self._generator_losses(networks, batch, noise)
+            return self._generator_losses(networks, batch, noise, progress)
         with torch.no_grad():
-            fakes = self.render(networks, noise, batch.labels, RenderOptions()).detach()
+            fakes = self.render(networks, noise, batch.labels, RenderOptions())
+            fakes = self._augmented(fakes, noise, "fake", progress).detach()
+            batch = Batch(self._augmented(batch.images, noise, "real", progress), batch.labels)
         if phase.name == "penalty":
             terms = self._penalty_terms(networks, batch, fakes, noise)
             return self._weighted(terms, progress, float(self.objective.interval))
@@ -133,13 +149,25 @@ class GAN(Family):
         terms = self._adversarial(*self._logits(networks, (batch.images, fakes), batch.labels))
         return {"loss": terms["adversarial"], **terms}
 
-    def _generator_losses(self, networks: Networks, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+    def augmentation(self, progress: float) -> float:
+        """The probability of each change to the pictures that the discriminator sees."""
+        most = self.augment.probability
+        return cosine(0.0, most, progress) if self.augment.ramp else most
+
+    def _augmented(self, images: Tensor, noise: Noise, side: str, progress: float) -> Tensor:
+        probability = self.augmentation(progress)
+        if not probability:
+            return images
+        return augment(images, noise[f"augment {side}"], probability, self.augment.kinds, self.spec)
+
+    def _generator_losses(self, networks: Networks, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
         discriminator, labels, adversarial = networks["discriminator"], batch.labels, LOSSES[self.objective.loss]
-        fake = discriminator(self.render(networks, noise, labels, RenderOptions()), labels)
+        fakes = self._augmented(self.render(networks, noise, labels, RenderOptions()), noise, "fake", progress)
+        fake = discriminator(fakes, labels)
         real = torch.zeros_like(fake)
         if adversarial.relativistic:
             with torch.no_grad():
-                real = discriminator(batch.images, labels)
+                real = discriminator(self._augmented(batch.images, noise, "real", progress), labels)
         return {"loss": adversarial.generator(real, fake)}
 
     def _logits(self, networks: Networks, groups: tuple[Tensor, ...], labels: Tensor | None) -> tuple[Tensor, ...]:
@@ -195,6 +223,8 @@ class GAN(Family):
             for name, asked in (("move r1", objective.at_real), ("move r2", objective.at_fake)):
                 if objective.finite and asked:
                     noise[name] = torch.randn(count, *self.spec.shape, generator=generator)
+        if purpose == "train" and self.augment.probability:
+            noise |= {f"augment {side}": draw(count, generator) for side in ("real", "fake")}
         return noise
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
