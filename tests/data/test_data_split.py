@@ -83,6 +83,16 @@ def test_copies_are_on_one_side() -> None:
         assert len(set(codes[groups == group].tolist())) == 1
 
 
+def test_a_picture_with_very_many_copies_does_not_become_the_test_split() -> None:
+    groups = groups_of(1000)
+    for seed in range(5):
+        for one in range(20):
+            same = groups.copy()
+            same[:400] = groups[one]
+            codes = cut(same, split_seed=seed)
+            assert (codes[:400] == TRAIN).all() and sizes(codes) == (850, 50, 100)
+
+
 def test_files_with_equal_pixels_are_on_one_side(opened: Callable[..., Dataset], tmp_path: Path) -> None:
     files = {}
     for index in range(40):
