@@ -78,6 +78,12 @@ def test_a_folder_and_a_dataset(tmp_path: Path, pictures: Make) -> None:
     assert resized.sample(1).shape == (1, 12, 16, 1)
 
 
+def test_arrays_are_brought_to_what_was_asked(pictures: Make) -> None:
+    model = vae(resolution=(12, 16), channels=4).fit(pictures(24), epochs=1)
+    assert model.sample(2).shape == (2, 12, 16, 4)
+    assert (vae(channels=3).fit(pictures(24), epochs=1).sample(2)).shape == (2, 8, 8, 3)
+
+
 def test_a_later_fit_goes_on_in_its_run_folder(tmp_path: Path, pictures: Make) -> None:
     model = gan().fit(pictures(), epochs=2, out=tmp_path / "runs")
     (run,) = (tmp_path / "runs").iterdir()
