@@ -100,7 +100,10 @@ def test_metrics_that_warn_do_not_decide() -> None:
 
     words = verdict(comparison(pair("a", 1, 8), pair("b", 2, 4)))
     assert "b comes closest" in words.headline
-    assert ("Be careful", "Fréchet distance: unreliable: needs more than 256 pictures.") in words.findings
+    assert (
+        "Be careful",
+        "100 pictures are too few for Fréchet distance: see the marks in the table.",
+    ) in words.findings
     sure = [entry("a", row("fd100", 1, 0.9, 1.1)), entry("b", row("fd100", 2, 1.9, 2.1))]
     assert "a comes closest" in verdict(comparison(*sure)).headline
 

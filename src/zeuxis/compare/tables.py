@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from zeuxis.compare.charts import bar
 from zeuxis.compare.entries import Cost, Entry
 from zeuxis.compare.html import Html, named, tag
-from zeuxis.compare.verdict import rank, row_id
+from zeuxis.compare.verdict import WARNING, rank, row_id
 from zeuxis.compare.words import CAPABILITY_WORDS, ability, clock, interval, megabytes, metric_words, number
 from zeuxis.evaluation import Row
 from zeuxis.families.base import CAPABILITIES
@@ -50,25 +50,32 @@ def _score_row(key: RowId, entries: Sequence[Entry]) -> Html:
     found = {place: row for place, entry in enumerate(entries) for row in entry.rows if row_id(row) == key}
     row = next(iter(found.values()))
     name, about = metric_words(row)
-    notes = dict.fromkeys(each.note for each in found.values() if each.note)
+    shared, *others = dict.fromkeys(each.note for each in found.values())
     heading = tag(
-        "th", tag("strong", name), tag("small", "; ".join([*filter(None, [about]), f"{row.better} is better"])),
-        tag("small", row.metric, class_="id"), [tag("small", note, class_="warn") for note in notes], scope="row",
+        "th", tag("strong", name), tag("small", about) if about else None,
+        tag("small", f"{row.better} is better \N{MIDDLE DOT} ", tag("span", row.metric, class_="id")),
+        _note(shared) if not others else None, scope="row",
     )  # fmt: skip
     real, worst = ends(list(found.values()))
     ranking = rank(entries, key)
     best = {entry.name for entry, _ in ranking.first} if ranking and ranking.behind else set()
+    alone = len(found) == 1 and row.floor is None  # then there is nothing to be compared with
     cells = []
     for place, entry in enumerate(entries):
         own = found.get(place)
         if own is None:
             cells.append(tag("td", NONE))
             continue
-        drawn = bar(own.value, own.interval, real=real, worst=worst, place=place)
-        cells.append(tag("td", number(own.value), tag("small", interval(own)) if own.interval else None, drawn,
-                         class_="best" if entry.name in best else None))  # fmt: skip
+        drawn = None if alone else bar(own.value, own.interval, real=real, worst=worst, place=place)
+        ranges = tag("small", interval(own)) if own.interval else None
+        note = _note(own.note) if others else None
+        cells.append(tag("td", number(own.value), ranges, drawn, note, class_="best" if entry.name in best else None))
     floors = [each.floor for each in found.values() if each.floor is not None]
     return tag("tr", heading, cells, tag("td", number(floors[0]) if floors else NONE))
+
+
+def _note(text: str) -> Html | None:
+    return tag("small", text, class_="warn" if text.startswith(WARNING) else "note") if text else None
 
 
 def ends(rows: Sequence[Row]) -> tuple[float, float]:

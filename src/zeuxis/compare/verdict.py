@@ -21,6 +21,7 @@ from zeuxis.compare.words import (
 from zeuxis.evaluation import Row
 
 WARNING = "unreliable"  # how a note begins that says the value should not be trusted
+NAMED = 4  # metrics that are listed by name before "more"
 COPYING_WITHOUT_INTERVAL = 0.03  # a copy rate above this is called copying where no interval says more
 
 
@@ -189,13 +190,15 @@ def _lowest(row: Row) -> float:
 
 
 def _warnings(entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    notes: dict[str, list[str]] = {}
-    for entry in entries:
-        for row in entry.rows:
-            if row.note.startswith(WARNING):
-                names = notes.setdefault(row.note, [])
-                names += [name for name in [metric_name(row)] if name not in names]
-    found = [("Be careful", f"{listed(names)}: {note}.") for note, names in notes.items()]
+    """One line for all metrics that need more pictures, and the remarks on single entries."""
+    warned = [row for entry in entries for row in entry.rows if row.note.startswith(WARNING)]
+    names = list(dict.fromkeys(metric_name(row) for row in warned))
+    found = []
+    if names:
+        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+        counts = listed([f"{num:,}" for num in dict.fromkeys(row.num for row in warned)], "or")
+        text = f"{counts} pictures are too few for {listed([*names[:NAMED], *more])}: see the marks in the table."
+        found.append(("Be careful", text))
     for entry in entries:
         found += [("Be careful", f"{entry.name}: {remark[0].lower()}{remark[1:]}") for remark in entry.remarks]
     return found
