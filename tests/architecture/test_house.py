@@ -150,7 +150,10 @@ def short(function: object) -> bool:
     return len(inspect.getsource(function).splitlines()) <= 8  # type: ignore[arg-type]
 
 
-SPECS = {"28x28 grey": ImageSpec(height=28, width=28, channels=1), "64x64 RGBA": ImageSpec(height=64, width=64, channels=4)}  # fmt: skip
+SPECS = {
+    "28x28 grey": ImageSpec(height=28, width=28, channels=1),
+    "64x64 RGBA": ImageSpec(height=64, width=64, channels=4),
+}
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
