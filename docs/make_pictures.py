@@ -1,4 +1,4 @@
-"""Makes the pictures of README and docs: `python docs/make_pictures.py [demo|gan|vae ...]`.
+"""Makes the pictures of README and docs: `python docs/make_pictures.py [demo|vae ...]`.
 
 Each part trains with the command line as a reader would (`COMMANDS`), then draws from what it made. With `--run FOLDER`
 a finished run of the one named part is taken instead of training it again.
@@ -18,14 +18,13 @@ import torch
 from zeuxis.checkpoint import Model, load_model
 from zeuxis.data import open_dataset
 from zeuxis.families.base import RenderOptions
-from zeuxis.images import Pixels, grid, save_png, to_float, to_pixels
+from zeuxis.images import Pixels, grid, save_png, sheet_scale, to_float, to_pixels
 from zeuxis.sampling import Sampler, synthetic_mark
 
 PICTURES = Path(__file__).parent / "pictures"
 COMMANDS = {
     "demo": ["demo"],
-    "gan": ["train", "fashion-mnist", "--model", "gan", "--conditional", "--budget", "200s"],
-    "vae": ["train", "fashion-mnist", "--model", "vae", "--conditional", "--budget", "200s"],
+    "vae": ["train", "digits", "--model", "vae", "--conditional", "--kimg", "60"],
 }
 
 
@@ -52,7 +51,7 @@ def strip(model: Model, options: list[RenderOptions], name: str) -> None:
 
 def reconstructions(model: Model, name: str) -> None:
     """Held-out pictures, one of each class, and below each what the model makes of it."""
-    held_out = open_dataset("fashion-mnist").test
+    held_out = open_dataset("digits").test
     positions = np.array([np.flatnonzero(held_out.labels == label)[0] for label in range(len(model.classes))])
     pixels = held_out.take(positions)
     labels = torch.from_numpy(held_out.labels[positions])
@@ -63,19 +62,23 @@ def reconstructions(model: Model, name: str) -> None:
 
 def save(pixels: Pixels, columns: int, name: str, model: Model) -> None:
     """uint8 `[N, C, H, W]` as a sheet with the mark that it is synthetic."""
-    save_png(grid(pixels.transpose(0, 2, 3, 1), columns, scale=2), PICTURES / name, synthetic_mark(model))
+    save_png(
+        grid(pixels.transpose(0, 2, 3, 1), columns, scale=sheet_scale(*pixels.shape[2:])),
+        PICTURES / name,
+        synthetic_mark(model),
+    )
 
 
 def draw(part: str, run: Path) -> None:
     """Writes the pictures of a part from its run."""
     model = load_model(run)
+    settings = (0.3, 0.7, 1.0, 1.5)
     copy_sheet(run / "model" / "samples.png", f"{part}-samples.png")
     if part == "demo":
         copy_sheet(run / "reals.png", "demo-reals.png")
-    elif part == "gan":
-        strip(model, [RenderOptions(truncation=value) for value in (0.3, 0.7, 1.0, 1.5)], "gan-truncation.png")
+        strip(model, [RenderOptions(truncation=value) for value in settings], "gan-truncation.png")
     else:
-        strip(model, [RenderOptions(temperature=value) for value in (0.3, 0.7, 1.0, 1.5)], "vae-temperature.png")
+        strip(model, [RenderOptions(temperature=value) for value in settings], "vae-temperature.png")
         reconstructions(model, "vae-reconstructions.png")
 
 

@@ -136,7 +136,8 @@ def test_pictures_are_small_shown_and_marked_as_synthetic() -> None:
     assert sum(picture.stat().st_size for picture in pictures) < 2**20
     for picture in pictures:
         if "real" not in picture.name:
-            assert Image.open(picture).info.get("Synthetic") == "true", picture.name
+            with Image.open(picture) as opened:
+                assert opened.info.get("Synthetic") == "true", picture.name
 
 
 def put_in(path: Path, text: str) -> None:
