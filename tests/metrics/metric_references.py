@@ -1,5 +1,5 @@
-"""The metrics once more, written as plainly as their papers have them, in float64 and with other tools than the package:
-loops, full matrices, scipy's general matrix root."""
+"""The metrics once more, written as plainly as their papers have them, in float64 and with other tools than the
+package: loops, full matrices, scipy's general matrix root."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 
 def kernel(a: np.ndarray, b: np.ndarray) -> float:
     """Bińkowski et al. 2018, Eq. 4, as three loops over pairs."""
+
     def k(x: np.ndarray, y: np.ndarray) -> float:
         return (float(x @ y) / len(x) + 1) ** 3
 

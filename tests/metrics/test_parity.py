@@ -16,8 +16,10 @@ from metric_references import (
     frechet,
     kernel,
     precision_recall,
+    radii,
     ssim,
 )
+from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from zeuxis.metrics import appearance, classifier, frames, memorisation, neighbours, reconstruction
@@ -87,12 +89,18 @@ def test_the_jackknife_of_recall_and_coverage_is_that_of_leaving_out_one_by_one(
     pair = Pair(Side(a), Side(b))
     left_out = [np.delete(a, at, axis=0) for at in range(len(a))]
     for k in (3, 5):
-        found = neighbours.precision_recall_estimates(pair, (k,))[f"recall_k{k}"].error
+        error = neighbours.precision_recall_estimates(pair, (k,))[f"recall_k{k}"].error
+        covering = (cdist(a, b) <= radii(a, k)[:, None]).sum(axis=0)
+        found = (error or 0) / neighbours.shrinkage(covering)
         recalls = [precision_recall(rest, b, k)[1] for rest in left_out]
-        assert found == pytest.approx(np.sqrt(39 / 40 * np.square(np.array(recalls) - np.mean(recalls)).sum()), rel=1e-9)
+        assert found == pytest.approx(
+            np.sqrt(39 / 40 * np.square(np.array(recalls) - np.mean(recalls)).sum()), rel=1e-9
+        )
     coverages = [density_coverage(rest, b, 5)[1] for rest in left_out]
     exact = np.sqrt(39 / 40 * np.square(np.array(coverages) - np.mean(coverages)).sum())
-    assert neighbours.density_coverage_estimates(pair)["coverage_k5"].error == pytest.approx(exact, rel=1e-9)
+    error = neighbours.density_coverage_estimates(pair)["coverage_k5"].error
+    covering = (cdist(a, b) <= radii(b, 5)[None, :]).sum(axis=0)
+    assert (error or 0) / neighbours.shrinkage(covering) == pytest.approx(exact, rel=1e-9)
     assert exact > 0
 
 
@@ -178,7 +186,9 @@ def test_frame_metrics_sum_over_pixels_and_average_over_frames() -> None:
     assert frames.mean_absolute_error(true - 0.5, true) == pytest.approx(0.5 * 90)
     predicted = (true + rng.normal(0, 0.1, true.shape)).clip(0, 1)
     window = np.full((7, 7), 1 / 49)
-    expected = np.mean([ssim(predicted[b, t, 0], true[b, t, 0], window, 2.0, 49 / 48) for b in range(2) for t in range(3)])
+    expected = np.mean(
+        [ssim(predicted[b, t, 0], true[b, t, 0], window, 2.0, 49 / 48) for b in range(2) for t in range(3)]
+    )
     assert frames.frame_ssim(predicted, true) == pytest.approx(expected, rel=1e-9)
 
 

@@ -49,7 +49,7 @@ METRICS: dict[str, Metric] = {
     "fd_inf": Metric(
         function=frechet.extrapolated_metric,
         values={"fd_inf": ("Fréchet distance extrapolated to infinitely many pictures", "lower")}, group="distance",
-        beside_training=True, pictures_per_feature=8.0,
+        beside_training=True, pictures_per_feature=16.0,
     ),
     "kid": Metric(
         function=kernel.metric, values={"kid": ("kernel distance (squared MMD, unbiased)", "lower")}, group="distance",

@@ -9,6 +9,7 @@ from zeuxis.metrics.distances import Features, nearest
 from zeuxis.metrics.neighbours import share
 
 QUANTILE = 0.01
+AROUND = (0.0, 0.03)  # quantiles between which the density of distances near the threshold is read
 
 
 def excess_below(generated: Features, real: Features) -> Estimate:
@@ -16,11 +17,13 @@ def excess_below(generated: Features, real: Features) -> Estimate:
     real ones themselves.
 
     0 is what real new pictures have, 1 means all; slightly negative values are chance. Both sides' choice of pictures
-    makes the error: the second is that of the threshold.
+    makes the error: that of the threshold moves the first share as steeply as generated distances lie around it.
     """
-    threshold = np.quantile(real, QUANTILE)
+    threshold, low, high = np.quantile(real, (QUANTILE, *AROUND))
     found, by_chance = share(generated <= threshold), share(real <= threshold)
-    return Estimate(found.value - by_chance.value, found.error, by_chance.error)
+    assert found.error is not None and by_chance.error is not None
+    inside = float(((generated > low) & (generated <= high)).mean())
+    return Estimate(found.value - by_chance.value, found.error, by_chance.error * inside / (AROUND[1] - AROUND[0]))
 
 
 def copy_rate(generated: Features, held_out: Features, training: Features) -> float:
@@ -38,6 +41,10 @@ def metric(pair: Pair) -> dict[str, Estimate]:
 
 
 def duplicate_metric(pair: Pair) -> dict[str, Estimate]:
-    """`duplicate_rate`: the same share for the distance of each picture to its nearest other in the same set."""
-    return {"duplicate_rate": excess_below(pair.generated.own_neighbours[0][:, 0],
-                                           pair.reference.own_neighbours[0][:, 0])}  # fmt: skip
+    """`duplicate_rate`: the same share for the distance of each picture to its nearest other in the same set.
+
+    Two pictures that are each other's nearest count twice, so the errors are those of half as many pictures.
+    """
+    found = excess_below(pair.generated.own_neighbours[0][:, 0], pair.reference.own_neighbours[0][:, 0])
+    assert found.error is not None and found.reference_error is not None
+    return {"duplicate_rate": Estimate(found.value, found.error * 2**0.5, found.reference_error * 2**0.5)}

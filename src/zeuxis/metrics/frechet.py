@@ -8,7 +8,7 @@ import numpy as np
 from zeuxis.metrics.base import Estimate, Pair
 from zeuxis.metrics.distances import Features, moments
 
-MOST_PARTS, PICTURES_PER_FEATURE = 5, 4
+MOST_PARTS, PICTURES_PER_FEATURE = 5, 8
 SMALLEST_SHARE = 1e-10  # eigenvalues below this share of the largest are rounding
 
 
@@ -53,7 +53,7 @@ def standard_error(features: Features, own: tuple[Features, Features], other: tu
 
 
 def parts_for(count: int, dimension: int) -> int:
-    """Into how many parts `count` pictures can be cut so that each has at least four times as many as features."""
+    """Into how many parts `count` pictures can be cut so that each has at least eight times as many as features."""
     return int(np.clip(count // (PICTURES_PER_FEATURE * dimension), 2, MOST_PARTS))
 
 
@@ -62,7 +62,7 @@ def extrapolated_distance(generated: Features, reference: Features) -> float:
 
     As the paper does, a line in 1/N is fitted and read at 0; but both sides shrink together (both have a finite-sample
     bias), and at N/k all k disjoint parts are averaged instead of one random subset: less noise from the same pictures.
-    Distances at N, N/2, ..., N/k with k at most 5 and N/k at least 4 D.
+    Distances at N, N/2, ..., N/k with k at most 5 and N/k at least 8 D (k = 2 always).
     """
     parts = parts_for(len(generated), generated.shape[1])
     inverse_sizes = np.arange(1, parts + 1)

@@ -66,9 +66,9 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
     """The distance and its standard errors from both sides (Hoeffding's decomposition of a two-sample U-statistic).
 
     The first-order part of side X is var(g) / n with g(x) = 2 (mean k(x, X) - mean k(x, Y)). Estimated from the
-    same pictures it also holds twice the second-order variance 2 v_xx / n^2 + 2 v_xy / (n m); one of the two is taken
-    off, which makes the interval as wide as it must be both for equal distributions (all second order) and for
-    different ones (all first order).
+    same pictures it also holds twice the second-order variance, 2 v_xx / n^2 + 2 v_xy / (n m) for each side; one of the
+    two is taken off (and one always left), which makes the interval as wide as it must be both for
+    equal distributions (all second order) and for different ones (all first order).
     """
     n, m = len(own.rows), len(other.rows)
     own_means, other_means = own.rows / (n - 1), other.rows / (m - 1)
@@ -76,13 +76,16 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
     v_xx = _centred_variance(own_means, own_means, own.squares / own.pairs)
     v_yy = _centred_variance(other_means, other_means, other.squares / other.pairs)
     v_xy = _centred_variance(to_other, to_own, between.squares / between.pairs)
-    errors = []
+    firsts, seconds = [], []
     for means, cross, size, other_size, within in (
         (own_means, to_other, n, m, v_xx), (other_means, to_own, m, n, v_yy),
     ):  # fmt: skip
-        first_order = 4 * float((means - cross).var(ddof=1)) / size
-        second_order = 2 * within / size**2 + 2 * v_xy / (size * other_size)
-        errors.append(float(np.sqrt(max(first_order - second_order, second_order))))
+        firsts.append(4 * float((means - cross).var(ddof=1)) / size)
+        seconds.append(2 * within / size**2 + 2 * v_xy / (size * other_size))
+    total = max(sum(firsts), np.finfo(np.float64).tiny)
+    off = sum(seconds) / total
+    kept = max(1 - off, off)
+    errors = [float(np.sqrt(first * kept)) for first in firsts]
     return Estimate(_distance(own, other, between), errors[0], errors[1])
 
 

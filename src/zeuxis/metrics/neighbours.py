@@ -64,7 +64,7 @@ def density_coverage_estimates(pair: Pair, k: int = DENSITY_K) -> dict[str, Esti
     lost = np.bincount(owner[covering == 1], minlength=count) / len(reference)
     return {
         f"density_k{k}": Estimate(float(inside.mean() / k), float(inside.std(ddof=1) / k / np.sqrt(count))),
-        f"coverage_k{k}": Estimate(float((covering > 0).mean()), jackknife_error(lost)),
+        f"coverage_k{k}": Estimate(float((covering > 0).mean()), jackknife_error(lost) * shrinkage(covering)),
     }
 
 
@@ -80,6 +80,16 @@ def jackknife_error(changes: Features) -> float:
     """Standard error of a statistic that falls by `changes` `[N]` (up to a constant) when one picture is left out."""
     count = len(changes)
     return float(np.sqrt((count - 1) / count * np.square(changes - changes.mean()).sum()))
+
+
+def shrinkage(covering: NDArray[np.int64]) -> float:
+    """By what the jackknife's error of a share of covered places is too large, from how often each is covered `[M]`.
+
+    The jackknife sees a place covered once as about to fall: its variance goes by l exp(-l), for a mean cover of l,
+    where that of the cover itself goes by exp(-l) (1 - exp(-l)). l is read from the places covered once and not at all.
+    """
+    mean = max(float((covering == 1).sum()), 0.5) / max(float((covering == 0).sum()), 0.5)
+    return float(np.sqrt(-np.expm1(-mean) / mean))
 
 
 class _Recall:
@@ -114,4 +124,6 @@ class _Recall:
         kept = np.isin(single * self.count + self.owner[single], gains)
         lost = np.bincount(self.owner[single[~kept]], minlength=self.count).astype(np.float64)
         lost -= np.bincount(absent[self.covering[reference] == 0], minlength=self.count)
-        return Estimate(float((self.covering > 0).mean()), jackknife_error(lost / self.references))
+        return Estimate(
+            float((self.covering > 0).mean()), jackknife_error(lost / self.references) * shrinkage(self.covering)
+        )
