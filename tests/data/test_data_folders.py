@@ -42,10 +42,10 @@ def test_subfolders_are_classes_numbers_in_their_order(opened: Callable[..., Dat
 
 
 def test_names_of_classes_are_sorted_without_regard_to_case(opened: Callable[..., Dataset], tmp_path: Path) -> None:
-    files = {**pngs(1, "bee/"), **pngs(1, "Ant/", 1), **pngs(1, "cat/deep/er/", 2)}
+    files = {**pngs(1, "bee/"), **pngs(1, "ant/", 1), **pngs(1, "Cat/deep/er/", 2)}
     dataset = opened(write_tree(tmp_path / "d", files))
-    assert dataset.classes == ("Ant", "bee", "cat")
-    assert classes_by_name(dataset)["cat/deep/er/000.png"] == "cat", "the first folder is the class"
+    assert dataset.classes == ("ant", "bee", "Cat")
+    assert classes_by_name(dataset)["Cat/deep/er/000.png"] == "Cat", "the first folder is the class"
 
 
 def test_folders_that_all_files_share_are_no_class(opened: Callable[..., Dataset], tmp_path: Path) -> None:
@@ -91,6 +91,11 @@ def test_a_class_called_train_is_a_class(opened: Callable[..., Dataset], tmp_pat
     files = {**pngs(2, "train/"), **pngs(2, "bus/", 2), **pngs(2, "car/", 4)}
     dataset = opened(write_tree(tmp_path / "d", files))
     assert dataset.classes == ("bus", "car", "train") and len(dataset.train) == 6
+
+
+def test_test_without_train_is_a_class(opened: Callable[..., Dataset], tmp_path: Path) -> None:
+    dataset = opened(write_tree(tmp_path / "d", {**pngs(2, "test/"), **pngs(2, "val/", 2)}))
+    assert dataset.classes == ("test", "val") and len(dataset.train) == 4
 
 
 def test_hidden_files_and_clutter_are_not_seen_and_others_are_listed(
