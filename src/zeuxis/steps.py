@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from zeuxis.ema import Average, decay
 from zeuxis.families.base import Batch, Family, Noise, Phase, TrainingConfig
@@ -44,22 +43,28 @@ class Group:
         self.moments = [torch.zeros_like(self.flat.gradient) for _ in range(2)]
         self.steps = torch.zeros((), device=self.flat.gradient.device)
         self.training = training
+        self.needs_gradient: bool | None = None  # not known yet
 
     @torch.no_grad()
     def update(self, rate: float, skipped: Tensor) -> None:
-        """One Adam step (Kingma & Ba 2014, Algorithm 1), none where `skipped` (a device scalar) is 1."""
+        """One Adam step (Kingma & Ba 2014, Algorithm 1), none where `skipped` (a device scalar) is 1.
+
+        The operator behind `torch.optim.Adam(fused=True)`: its wrappers take longer than a small network's update.
+        """
         training = self.training
-        adam(
+        self.steps += 1 - skipped
+        torch._fused_adam_(
             [self.flat.values], [self.flat.gradient], [self.moments[0]], [self.moments[1]], [], [self.steps],
-            foreach=False, fused=True, found_inf=skipped, amsgrad=False,
-            beta1=training.beta1, beta2=training.beta2, lr=rate,
-            weight_decay=0.0, eps=training.epsilon, maximize=False,
+            lr=rate, beta1=training.beta1, beta2=training.beta2, weight_decay=0.0, eps=training.epsilon,
+            amsgrad=False, maximize=False, found_inf=skipped,
         )  # fmt: skip
 
     def requires_grad(self, needed: bool) -> None:
         """Switches the gradients of all parameters on or off."""
-        for network in self.working.values():
-            network.requires_grad_(needed)
+        if needed != self.needs_gradient:
+            for network in self.working.values():
+                network.requires_grad_(needed)
+            self.needs_gradient = needed
 
 
 class Stepper:
@@ -107,7 +112,7 @@ class Stepper:
         with kernels.using(self.kernels):
             terms = self._backward(phase, group, batch, noise, progress)
         norm = group.flat.norm()
-        skipped = (~torch.isfinite(norm)).float()
+        skipped = (norm - norm != 0).float()  # infinity and NaN differ from themselves by NaN
         group.update(learning_rate(self.family.training, progress), skipped)
         with torch.no_grad():
             for buffer, old in zip(self.buffers, before, strict=True):
@@ -127,7 +132,7 @@ class Stepper:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
                 terms = self.family.losses(phase, self.working, batch.slice(start, stop), part_noise, progress)
             share = (stop - start) / total
-            scalars = {name: term.mean() * share for name, term in terms.items()}
+            scalars = {name: term.mean() if share == 1 else term.mean() * share for name, term in terms.items()}
             scalars["loss"].backward()
             if group.half:
                 group.half.hand_over()
