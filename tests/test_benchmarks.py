@@ -23,7 +23,7 @@ def test_every_benchmark_has_its_place_on_the_page() -> None:
 
 
 def test_results_name_the_machine_but_not_its_name() -> None:
-    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+    for path in sorted((ROOT / "benchmarks" / "results").glob("bench_*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         assert {"cpu", "cores", "amx", "torch", "date"} <= set(document["machine"]), path.name
         assert document["lines"], path.name
