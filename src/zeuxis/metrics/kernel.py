@@ -11,6 +11,7 @@ from zeuxis.metrics.base import Estimate, Pair
 from zeuxis.metrics.distances import Features
 
 ROWS = 512
+STANDS_OUT = 2.5  # standard errors of the distance of equal distributions
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
 
     The first-order part of side X is var(g) / n with g(x) = 2 (mean k(x, X) - mean k(x, Y)). Estimated from the
     same pictures it also holds twice the second-order variance, 2 v_xx / n^2 + 2 v_xy / (n m) for each side; one of the
-    two is taken off (and one always left), which makes the interval as wide as it must be both for
-    equal distributions (all second order) and for different ones (all first order).
+    two is taken off. Between equal distributions there is the second order alone, and the first is large just when the
+    value is, by chance: it counts only once the value stands out from that chance.
     """
     n, m = len(own.rows), len(other.rows)
     own_means, other_means = own.rows / (n - 1), other.rows / (m - 1)
@@ -82,11 +83,11 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
     ):  # fmt: skip
         firsts.append(4 * float((means - cross).var(ddof=1)) / size)
         seconds.append(2 * within / size**2 + 2 * v_xy / (size * other_size))
-    total = max(sum(firsts), np.finfo(np.float64).tiny)
-    off = sum(seconds) / total
-    kept = max(1 - off, off)
-    errors = [float(np.sqrt(first * kept)) for first in firsts]
-    return Estimate(_distance(own, other, between), errors[0], errors[1])
+    value, first, second = _distance(own, other, between), sum(firsts), sum(seconds)
+    variances = seconds
+    if value > STANDS_OUT * np.sqrt(second) and first > 2 * second:
+        variances = [part * (1 - second / first) for part in firsts]
+    return Estimate(value, float(np.sqrt(variances[0])), float(np.sqrt(variances[1])))
 
 
 def metric(pair: Pair) -> dict[str, Estimate]:
