@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from zeuxis.compare import record
 from zeuxis.compare.charts import Line, Scale, Top, bar, curves, scale_for, ticks, time_ticks
@@ -40,6 +41,7 @@ TITLES = {
     "kid": "kernel distance (squared MMD, unbiased)",
     "precision": "precision (3 neighbours)",
 }
+CPU = torch.device("cpu")
 NASTY = "<script>alert('x')</script>"
 
 
@@ -119,6 +121,7 @@ def test_rows_of_other_numbers_or_references_are_not_compared() -> None:
 @pytest.mark.parametrize(
     ("value", "low", "high", "said"),
     [(0.12, 0.09, 0.15, "12.0% of the samples of a"), (0.01, -0.01, 0.03, "no sign of it in a"),
+     (0.02, 0.005, 0.035, "2.0% of the samples of a"), (0.1, -0.05, 0.25, "no sign of it in a"),
      (0.2, None, None, "20.0% of the samples of a"), (0.01, None, None, "no sign of it in a")],
 )  # fmt: skip
 def test_copying_is_said_where_the_interval_says_so(value: float, low: float, high: float, said: str) -> None:
@@ -242,6 +245,13 @@ def test_the_page_of_foreign_pictures_alone_has_no_empty_sections() -> None:
     assert sections == ["samples", "verdict", "scores", "repeat"]
 
 
+def test_values_that_are_no_numbers_are_left_out() -> None:
+    nothing = [entry(name, row(value=math.nan), row("fd", 2.0, math.nan, math.inf)) for name in ("a", "b")]
+    page = draw(comparison(*nothing))
+    assert "nan" not in re.sub('base64,[^"]*', "", page).lower() and "inf" not in page.lower().replace("infin", "")
+    assert "b comes closest" in draw(comparison(entry("a", row(value=math.nan)), entry("b", row(value=1.0))))
+
+
 def test_page_values_are_plain_json() -> None:
     value = json.loads(json.dumps(nasty_comparison().to_json()))
     assert value["entries"][0]["name"] == NASTY and value["data"]["total"] == 10
@@ -359,17 +369,17 @@ def test_what_stands_beside_foreign_pictures_is_read(tmp_path: Path) -> None:
 
 
 def test_peaks_of_memory_start_anew() -> None:
-    if not reset_peak():
+    if not reset_peak(CPU):
         assert sys.platform != "linux"
         pytest.skip("this system does not let a process reset its peak")
-    before = peak_bytes()
+    before = peak_bytes(CPU)
     assert before is not None
     block = np.ones(25_000_000)  # 200 MB
     block += 1
     del block
-    high = peak_bytes()
+    high = peak_bytes(CPU)
     assert high is not None and 150e6 < high - before < 400e6
-    assert reset_peak() and (peak_bytes() or math.inf) < high - 100e6
+    assert reset_peak(CPU) and (peak_bytes(CPU) or math.inf) < high - 100e6
 
 
 def test_the_largest_peak_of_all_sittings_stays(tmp_path: Path) -> None:

@@ -160,15 +160,16 @@ def _train(console: Any, options: TrainOptions, dataset: Dataset, out: Path) -> 
     from zeuxis.compare.record import note_peak
     from zeuxis.compare.usage import peak_bytes, reset_peak
     from zeuxis.evaluation import selection_score
+    from zeuxis.planning import choose_device
     from zeuxis.training import start
 
-    started = time.monotonic()
-    counted = reset_peak()
+    started, device = time.monotonic(), choose_device(options.device)
+    counted = reset_peak(device)
     with RunDisplay(console) as display:
         training = start(options, dataset, out, listen=display, started=started)
         outcome = training.run(score=selection_score(dataset))
     if counted:
-        note_peak(outcome.folder, peak_bytes())
+        note_peak(outcome.folder, peak_bytes(device))
     if outcome.status == "interrupted":
         raise typer.Exit(130)
     return outcome.folder

@@ -83,7 +83,7 @@ def shared_data(subjects: Sequence[Subject], data: str | None, progress: Progres
         at_size = _options_of_models(subjects)
         recorded = next((run.data_options for run in runs if run.data_options), at_size)
         dataset = open_dataset(data, recorded, progress=progress)
-        fits = at_size.resolution in ("auto", (dataset.spec.height, dataset.spec.width))
+        fits = at_size.resolution == "auto" or (at_size.channels, *at_size.resolution) == dataset.spec.shape
         return dataset if fits else open_dataset(data, at_size, progress=progress)
     reasons = []
     for run in runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from zeuxis.compare.charts import bar
@@ -35,7 +36,7 @@ def _head(entries: Sequence[Entry], first: str, *last: str) -> Html:
 # -- scores ------------------------------------------------------------------------------------------------------------
 def score_table(entries: Sequence[Entry], reference: str = "test") -> Html:
     """A row per metric against that split, a column per entry, and what real pictures have; grouped by the metrics."""
-    rows = {row_id(row): row for entry in entries for row in entry.rows if row.reference == reference}
+    rows = {row_id(row): row for entry in entries for row in entry.rows if row.reference == reference and _finite(row)}
     bodies = []
     for group in dict.fromkeys(row.group for row in rows.values()):
         title = f"{group[:1].upper()}{group[1:]}"
@@ -47,7 +48,8 @@ def score_table(entries: Sequence[Entry], reference: str = "test") -> Html:
 
 
 def _score_row(key: RowId, entries: Sequence[Entry]) -> Html:
-    found = {place: row for place, entry in enumerate(entries) for row in entry.rows if row_id(row) == key}
+    found = {place: row for place, entry in enumerate(entries) for row in entry.rows
+             if row_id(row) == key and _finite(row)}  # fmt: skip
     row = next(iter(found.values()))
     name, about = metric_words(row)
     shared, *others = dict.fromkeys(each.note for each in found.values())
@@ -72,6 +74,10 @@ def _score_row(key: RowId, entries: Sequence[Entry]) -> Html:
         cells.append(tag("td", number(own.value), ranges, drawn, note, class_="best" if entry.name in best else None))
     floors = [each.floor for each in found.values() if each.floor is not None]
     return tag("tr", heading, cells, tag("td", number(floors[0]) if floors else NONE))
+
+
+def _finite(row: Row) -> bool:
+    return math.isfinite(row.value) and all(map(math.isfinite, row.interval or ()))
 
 
 def _note(text: str) -> Html | None:

@@ -10,11 +10,11 @@ import torch
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def reset_peak() -> bool:
+def reset_peak(device: torch.device) -> bool:
     """Starts counting anew; False where this system cannot (the peak of the process since its start would mislead)."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return True
     try:
         RESET.write_text("5")  # Linux: the high-water mark becomes what is used now (proc(5))
@@ -23,10 +23,10 @@ def reset_peak() -> bool:
     return True
 
 
-def peak_bytes() -> int | None:
-    """Most bytes since `reset_peak`: of the accelerator where there is one, else of the process; None if unknown."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+def peak_bytes(device: torch.device) -> int | None:
+    """Most bytes since `reset_peak`: allocated on a CUDA device, else held by the process; None if unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     try:
         lines = STATUS.read_text().splitlines()
     except OSError:

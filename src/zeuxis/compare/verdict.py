@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,8 +67,9 @@ def row_id(row: Row) -> tuple[str, str]:
 
 
 def rank(entries: Sequence[Entry], wanted: tuple[str, str]) -> Ranking | None:
-    """Entries that have the row `wanted` (a `row_id`), best first; None where no entry has it."""
-    found = [(entry, row) for entry in entries for row in entry.rows if row_id(row) == wanted]
+    """Entries that have the row `wanted` (a `row_id`), best first; None where no entry has a value."""
+    rows = [(entry, row) for entry in entries for row in entry.rows if row_id(row) == wanted]
+    found = [(entry, row) for entry, row in rows if math.isfinite(row.value)]
     if not found:
         return None
     sign = -1.0 if found[0][1].better == "higher" else 1.0
