@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 def rates(monkeypatch: pytest.MonkeyPatch, supported: bool, speed: dict[str, float], asked: str = "auto") -> list[str]:
     """What would be timed, in order, and last what would be chosen, were the speeds these."""
     monkeypatch.setattr(planning, "bfloat16_is_fast", lambda device: supported)
-    monkeypatch.setattr(planning, "measure", lambda family, device, arithmetic: speed[str(arithmetic)])
+    monkeypatch.setattr(planning, "measure", lambda family, device, arithmetic, most: speed[str(arithmetic)])
     family = make_family("dcgan/tiny", ImageSpec(height=8, width=8))
     chosen, timed = choose_arithmetic(asked, "auto", family, CPU)
     return [*timed, str(chosen)]
@@ -29,6 +29,13 @@ def test_bfloat16_is_timed_only_where_the_processor_has_it(monkeypatch: pytest.M
     # 310 is within 5% of 300: the plainer one stays.
     assert rates(monkeypatch, True, speed) == ["float32/plain", "bfloat16/plain", "bfloat16/patches", "bfloat16/plain"]
     assert rates(monkeypatch, False, speed, "bfloat16")[-1] == "bfloat16/plain", "what was asked for is done"
+
+
+def test_no_candidate_is_begun_after_the_time_for_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = make_family("dcgan/tiny", ImageSpec(height=8, width=8))
+    monkeypatch.setattr(planning, "bfloat16_is_fast", lambda device: True)
+    chosen, timed = choose_arithmetic("auto", "auto", family, CPU, most=0.0)
+    assert list(timed) == ["float32/plain"] and str(chosen) == "float32/plain"
 
 
 def test_the_probe_tells_slow_from_fast() -> None:

@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def state_hash(outcome: Outcome) -> str:
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
-    kept = {key: value for key, value in values.items() if key not in ("elapsed", "snapshot_seconds")}
+    kept = {key: value for key, value in values.items() if key not in ("elapsed", "snapshot_seconds", "snapshot_total")}
     return digest.hexdigest() + json.dumps(kept, sort_keys=True)
 
 
@@ -187,7 +188,7 @@ def test_run_folder_holds_what_was_promised(begin: Begin, digits: Dataset) -> No
     names = {path.relative_to(outcome.folder).as_posix() for path in outcome.folder.rglob("*") if path.is_file()}
     assert {
         "config.json", "log.txt", "stats.jsonl", "metrics.jsonl", "reals.png", "finished.json",
-        "samples-000000kimg.png",
+        "samples-000000.400kimg.png",
         "model/config.json", "model/model.safetensors", "model/README.md", "model/samples.png", "state/best.json",
     } <= names  # fmt: skip
     assert outcome.best == ("test", 1.0)
@@ -212,6 +213,44 @@ def test_a_budget_ends_in_time_and_with_its_schedule(begin: Begin) -> None:
     finished = json.loads((outcome.folder / "finished.json").read_text())
     assert 0.7 * 6 < finished["seconds"] < 1.1 * 6
     assert rows(outcome.folder)[-1]["progress"] > 0.98
+
+
+def test_a_budget_that_is_over_before_the_first_step_still_trains_one(begin: Begin) -> None:
+    outcome = begin(kimg=None, budget=0.001).run()
+    assert (outcome.status, outcome.images_seen) == ("finished", 8), "one batch"
+    assert len(list(outcome.folder.glob("samples-*.png"))) == 1
+
+
+def test_slow_snapshots_take_their_share_of_a_budget_and_no_more(begin: Begin) -> None:
+    """Scores of 0.4 s, ten of them asked for in 5 s: a tenth of the budget has room for the first and the last."""
+    seen: list[int] = []
+
+    def score(pictures: Iterator[np.ndarray]) -> tuple[str, float]:
+        time.sleep(0.4)
+        seen.append(len(seen))
+        return "test", -float(len(seen))
+
+    outcome = begin(kimg=None, budget=5.0, snapshots=10).run(score=score)
+    assert len(seen) == 2
+    metrics = read_json_lines(outcome.folder / "metrics.jsonl")
+    assert metrics[-1]["images_seen"] == outcome.images_seen, "the end is always looked at"
+
+
+def test_the_end_is_not_looked_at_twice(begin: Begin) -> None:
+    outcome = begin(kimg=0.4, snapshots=50).run(score=lambda pictures: ("test", 0.0))
+    images = [row["images_seen"] for row in read_json_lines(outcome.folder / "metrics.jsonl")]
+    assert len(images) == len(set(images)) and images[-1] == outcome.images_seen
+
+
+def test_an_unfinished_run_can_be_made_longer_and_not_shorter_than_it_is(begin: Begin) -> None:
+    first = begin(kimg=0.4).run(stop=lambda seen: seen >= 200)
+    with pytest.raises(UserError, match=r"--kimg.*0\.1.*more than the 0\.2 that were shown"):
+        begin(resume=first.folder, kimg=0.1)
+    log: list[str] = []
+    longer = begin(resume=first.folder, kimg=0.8, log=log).run()
+    assert longer.images_seen == 800 and "length changed to 800 images" in log
+    progress = [row["progress"] for row in rows(longer.folder)]
+    assert progress == sorted(progress) and progress[-1] == 1.0
 
 
 def test_plans_bend_without_a_jump() -> None:

@@ -20,6 +20,7 @@ from zeuxis.nn.kernels import Kernels
 from zeuxis.randomness import generator_for
 from zeuxis.steps import Precision, Stepper
 
+TIMING_SHARE, MOST_SECONDS = 0.03, 20.0  # of a budget, and at all, for timing
 TIMING_SECONDS = 0.3  # how long each candidate is timed after its warm-up steps
 
 
@@ -79,8 +80,11 @@ class Arithmetic:
         return f"{self.precision}/{self.kernels}"
 
 
-def measure(family: Family, device: torch.device, arithmetic: Arithmetic) -> float:
-    """Images per second of whole steps (all phases) on made-up pictures with throw-away networks."""
+def measure(family: Family, device: torch.device, arithmetic: Arithmetic, most: float = MOST_SECONDS) -> float:
+    """Images per second of whole steps (all phases) on made-up pictures with throw-away networks.
+
+    Where the first step takes more than a quarter of `most` seconds, it is all that is measured.
+    """
     # The networks that are trained start from their own seed; timing must not move torch's global generator.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -97,8 +101,12 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic) -> flo
             stepper.step(phase, Batch(images, labels), noise, progress=0.0, average=0.9)
         _wait(device)
 
-    for _ in range(2):
-        step()
+    started = time.perf_counter()
+    step()
+    first = time.perf_counter() - started
+    if first > most / 4:
+        return size / first
+    step()
     started, count = time.perf_counter(), 0
     while count < 2 or time.perf_counter() - started < TIMING_SECONDS:
         step()
@@ -132,13 +140,14 @@ def bfloat16_is_fast(device: torch.device, side: int = 128, most: float = 2.0) -
 
 
 def choose_arithmetic(
-    precision: str, kernel_set: str, family: Family, device: torch.device
+    precision: str, kernel_set: str, family: Family, device: torch.device, most: float = MOST_SECONDS
 ) -> tuple[Arithmetic, dict[str, float]]:
     """The fastest of what is allowed by a short timing, and the images per second of each that was timed.
 
     bfloat16 is timed only where a matrix product says that the processor has it (pytorch#118499). Kernels are timed in
-    the faster precision; `patches` is for CPUs.
+    the faster precision; `patches` is for CPUs. No further candidate is begun after `most` seconds.
     """
+    began = time.perf_counter()
     precisions: list[Precision] = ["float32", "bfloat16"]
     if precision == "auto":
         precisions = precisions if bfloat16_is_fast(device) else ["float32"]
@@ -146,11 +155,14 @@ def choose_arithmetic(
         precisions = [each for each in precisions if each == precision]
     sets: list[Kernels] = ["plain", "patches"] if device.type == "cpu" or kernel_set == "patches" else ["plain"]
     sets = sets if kernel_set == "auto" else [each for each in sets if each == kernel_set]
-    rates = {first: measure(family, device, first) for first in (Arithmetic(each, sets[0]) for each in precisions)}
+    rates: dict[Arithmetic, float] = {}
+    for first in (Arithmetic(each, sets[0]) for each in precisions):
+        if not rates or time.perf_counter() - began < most:
+            rates[first] = measure(family, device, first, most)
     best = _fastest(rates)
-    for other in sets[1:]:
-        second = Arithmetic(best.precision, other)
-        rates[second] = measure(family, device, second)
+    for second in (Arithmetic(best.precision, other) for other in sets[1:]):
+        if time.perf_counter() - began < most:
+            rates[second] = measure(family, device, second, most)
     return _fastest(rates), {str(arithmetic): rate for arithmetic, rate in rates.items()}
 
 
@@ -186,7 +198,8 @@ def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
     record."""
     name, family = bind(options, dataset)
     device = choose_device(options.device)
-    arithmetic, rates = choose_arithmetic(options.precision, options.kernels, family, device)
+    most = min(MOST_SECONDS, TIMING_SHARE * options.budget) if options.budget else MOST_SECONDS
+    arithmetic, rates = choose_arithmetic(options.precision, options.kernels, family, device, most)
     if options.kimg is not None:
         total = options.kimg * 1000
     elif options.budget is not None:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,27 +16,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zeuxis import augment
 from zeuxis.checkpoint import Model, StateStore
 from zeuxis.config import TrainOptions
-from zeuxis.data import Dataset, Order
+from zeuxis.data import Dataset
 from zeuxis.errors import RunFault, StateError, UserError
-from zeuxis.families.base import Batch, Family
-from zeuxis.images import save_png, to_float
+from zeuxis.families.base import Family
+from zeuxis.feed import Feed
+from zeuxis.images import save_png
 from zeuxis.planning import Plan, bind, choose_device, resolve
 from zeuxis.randomness import generator_for, seed_of
 from zeuxis.runs import RunFolder
 from zeuxis.sampling import Sampler, synthetic_mark
+from zeuxis.signals import stop_signals
 from zeuxis.snapshot import real_sheet, sample_sheet, write_model
 from zeuxis.steps import Stepper, average_factor
 from zeuxis.tracking import Statistics
 
 SKIPS_IN_A_ROW = 10  # that many non-finite steps without a good one between them end the run
 STATUS_ROWS = 200  # rows of stats.jsonl over a stage
+SNAPSHOT_SHARE = 0.1  # of a budget that samples, scores and model folders may take
 REPLAN_SHARE = 0.02  # of the budget between two looks at the clock
 STATE_SECONDS = 60.0
 # `make` and `timeout` pass a signal on that the whole process group was sent already: that is not a second one.
-SAME_SIGNAL_SECONDS = 1.0
 EXIT_SECONDS = 0.3  # what the process needs after its last file
 
 # (pictures uint8 [n, C, H, W] of the averaged networks from fixed seeds) -> (metric, value); lower is better.
@@ -66,28 +65,6 @@ class Outcome:
     folder: Path
     images_seen: int
     best: tuple[str, float] | None
-
-
-class Feed:
-    """Pictures of the training split in a resumable order, as batches on the device."""
-
-    def __init__(self, dataset: Dataset, conditional: bool, options: TrainOptions, device: torch.device) -> None:
-        self.split, self.conditional, self.device = dataset.train, conditional, device
-        self.mirror, self.seed = options.mirror, options.seed
-        everything = np.arange(len(self.split))
-        # A class-conditional model learns from the pictures that have a class.
-        self.positions = everything[self.split.labels >= 0] if conditional else everything
-        self.order = Order(len(self.positions), seed_of(self.seed, "order"))
-
-    def batch(self, images_seen: int, count: int) -> Batch:
-        """The `count` pictures that follow after `images_seen`."""
-        positions = self.positions[self.order.at(images_seen, count)]
-        images = to_float(torch.from_numpy(self.split.take(positions)).to(self.device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        if self.mirror:
-            images = augment.mirror(images, generator_for(self.seed, "mirror", images_seen))
-        labels = torch.from_numpy(self.split.labels[positions]).to(self.device) if self.conditional else None
-        return Batch(images, labels)
 
 
 def start(
@@ -139,7 +116,8 @@ class Training:
         # Counters, all of them in the resume state.
         self.images_seen = self.stage = self.stage_start = 0
         self.rows = self.snapshots = self.rollbacks = 0
-        self.snapshot_seconds = 0.0
+        self.snapshot_seconds = self.snapshot_total = 0.0  # of one, of all
+        self.snapshot_images = -1  # where the last one was taken
         self.best: tuple[str, float] | None = None
         self.plan = self._plan_of(self.resolved["total_images"])
         self.terms: dict[str, float] = {}
@@ -165,8 +143,21 @@ class Training:
         if self.options.budget is None:
             return math.inf
         share = sum(stage.share for stage in self.stages[: self.stage + 1])
-        snapshots = (self.options.snapshots - self.snapshots) * self.snapshot_seconds
-        return self.options.budget * share - self.elapsed - snapshots - EXIT_SECONDS
+        return self.options.budget * share - self.elapsed - self._snapshot_reserve() - EXIT_SECONDS
+
+    def _snapshot_reserve(self) -> float:
+        """Seconds that the snapshots to come take: within their share of a budget, and the last one in any case."""
+        to_come = (self.options.snapshots - self.snapshots) * self.snapshot_seconds
+        if self.options.budget is None:
+            return to_come
+        left = SNAPSHOT_SHARE * self.options.budget - self.snapshot_total
+        return min(to_come, max(self.snapshot_seconds, left))
+
+    def _snapshot_is_affordable(self) -> bool:
+        """Whether one more snapshot, and the last one after it, fit into their share of the budget."""
+        if self.options.budget is None or self.snapshots + 1 >= self.options.snapshots:
+            return True
+        return self.snapshot_total + 2 * self.snapshot_seconds <= SNAPSHOT_SHARE * self.options.budget
 
     def _replan(self, images_per_second: float) -> None:
         """Bends the plan to what this machine does, so that schedules end when the budget does."""
@@ -201,7 +192,7 @@ class Training:
                 }
                 self.statistics.load_state(sums, values["names"])
                 for key in COUNTERS:
-                    setattr(self, key, values[key])
+                    setattr(self, key, values.get(key, getattr(self, key)))
                 self.plan, self.elapsed_before, self.terms = Plan(**values["plan"]), values["elapsed"], values["terms"]
                 self.best = tuple(values["best"]) if values["best"] else None
             except (KeyError, TypeError, RuntimeError) as error:
@@ -209,6 +200,8 @@ class Training:
             self.folder.log(f"resumed at {self.images_seen} images")
             if self.folder.finished:
                 self._extend()
+            else:
+                self._lengthen()
         elif notes:
             self.folder.log("no state is whole: starting again at 0 images")
         with self._disk("statistics"):
@@ -231,6 +224,18 @@ class Training:
         self.rows = math.floor(plan.progress(self.in_stage) * STATUS_ROWS)
         self.folder.reopen()
 
+    def _lengthen(self) -> None:
+        """An unfinished run that was asked for another --kimg bends its plan to it; a budget bends it by itself."""
+        begun = self.folder.config["asked"]["options"].get("kimg")
+        if self.options.kimg is None or self.options.kimg == begun:
+            return
+        plan = self._plan_of(round(self.options.kimg * 1000))
+        if plan.total_images <= self.in_stage:
+            raise UserError("--kimg", self.options.kimg, f"more than the {self.images_seen / 1000:g} that were shown",
+                            "leave --kimg out to go on as it was begun")  # fmt: skip
+        self.plan.replan(self.in_stage, plan.total_images)
+        self.folder.log(f"length changed to {plan.total_images} images")
+
     @contextlib.contextmanager
     def _disk(self, what: str) -> Iterator[None]:
         try:
@@ -244,7 +249,7 @@ class Training:
     # -- the loop --------------------------------------------------------------------------------------------------
     def run(self, score: Score | None = None, stop: Callable[[int], bool] | None = None) -> Outcome:
         """Trains to the end of the plan, or until a signal or `stop(images_seen)` says to save and leave."""
-        with contextlib.closing(self.folder), _signals() as signalled:
+        with contextlib.closing(self.folder), stop_signals() as signalled:
             self._begin()
             while True:
                 if not self._run_stage(
@@ -279,7 +284,10 @@ class Training:
         family, stepper, size = self.family, self.stepper, self.family.training.batch
         stepping, images_before = 0.0, self.images_seen  # of this sitting
         last_state = last_plan = last_shown = self.elapsed
-        while (progress := self.plan.progress(self.in_stage)) < 1.0 and self._seconds_to_train() > 0:
+        # One step at least, however short the budget: what is called finished was trained.
+        while (progress := self.plan.progress(self.in_stage)) < 1.0 and (
+            self._seconds_to_train() > 0 or not self.in_stage
+        ):
             if leave():
                 return False
             began = time.monotonic()
@@ -300,7 +308,10 @@ class Training:
                 self._replan(rate)
                 last_plan = now
             if math.floor(progress * self.options.snapshots) > self.snapshots:
-                self._snapshot(score)
+                if self._snapshot_is_affordable():
+                    self._snapshot(score)
+                else:
+                    self.snapshots += 1
             if now - last_shown > 0.25:
                 self._show(rate)
                 last_shown = now
@@ -309,12 +320,14 @@ class Training:
                 last_state = self.elapsed
         if self.snapshots < self.options.snapshots:  # the clock ended the stage before its last snapshot was due
             self.snapshots = self.options.snapshots - 1
-            self._snapshot(score)
+            if self.snapshot_images != self.images_seen:
+                self._snapshot(score)
+            self.snapshots = self.options.snapshots
         return True
 
     def _seconds_left(self, rate: float) -> float:
         steps = (self.plan.total_images - self.in_stage) / max(rate, 1e-9)
-        return steps + (self.options.snapshots - self.snapshots) * self.snapshot_seconds
+        return steps + self._snapshot_reserve()
 
     def _show(self, rate: float) -> None:
         self.listen(Event("progress", images_seen=self.images_seen,
@@ -341,11 +354,13 @@ class Training:
         far."""
         began = time.monotonic()
         self.snapshots += 1
+        self.snapshot_images = self.images_seen
         model = self.model
         sampler = Sampler(model, self.device)
         with self._disk("snapshot"):
             sheet = sample_sheet(sampler)
-            save_png(sheet, self.folder.path / f"samples-{self.images_seen // 1000:06d}kimg.png", synthetic_mark(model))
+            name = f"samples-{self.images_seen / 1000:010.3f}kimg.png"  # short runs have several in one kimg
+            save_png(sheet, self.folder.path / name, synthetic_mark(model))
             name, value = score(sampler(range(10**9))) if score else ("images seen", -float(self.images_seen))
             if score:
                 self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": name, "value": value,
@@ -356,6 +371,7 @@ class Training:
                 model.about["chosen_by"] = f"{name} {value:.5g}" if score else "last snapshot"
                 write_model(model, sheet, self.folder.path / "model")
         self.snapshot_seconds = time.monotonic() - began
+        self.snapshot_total += self.snapshot_seconds
         if better:
             self.save(best=True)
         chosen = ", the best so far" if better and score else ""
@@ -371,34 +387,5 @@ class Training:
         return Model(self.family, self.stepper.averaged, self.resolved["model"], classes, counts, "", about)
 
 
-COUNTERS = ("images_seen", "stage", "stage_start", "rows", "snapshots", "rollbacks", "snapshot_seconds", "best")
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of ending the process; a second one, later, ends it at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    kinds = [signal.SIGINT, signal.SIGTERM]
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    first = 0.0
-
-    def note(number: int, frame: object) -> None:
-        nonlocal first
-        if not event.is_set():
-            event.set()
-            first = time.monotonic()
-        elif time.monotonic() - first > SAME_SIGNAL_SECONDS:
-            signal.signal(number, before[signal.Signals(number)])
-            signal.raise_signal(number)
-
-    for kind in kinds:
-        signal.signal(kind, note)
-    try:
-        yield event
-    finally:
-        for kind in kinds:
-            signal.signal(kind, before[kind])
+COUNTERS = ("images_seen", "stage", "stage_start", "rows", "snapshots", "rollbacks", "snapshot_seconds",
+            "snapshot_total", "snapshot_images", "best")  # fmt: skip

@@ -65,7 +65,7 @@ def fingerprint(run: Path) -> tuple[str, list[dict[str, float]], list[dict[str, 
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
-    kept = {key: value for key, value in values.items() if key not in ("elapsed", "snapshot_seconds")}
+    kept = {key: value for key, value in values.items() if key not in ("elapsed", "snapshot_seconds", "snapshot_total")}
     digest.update(json.dumps(kept, sort_keys=True).encode())
     rows = [[{key: value for key, value in row.items() if key != "seconds"} for row in read_json_lines(run / file)]
             for file in ("stats.jsonl", "metrics.jsonl")]  # fmt: skip

@@ -90,7 +90,8 @@ class Board:
         from zeuxis.images import from_picture
 
         for path in sorted(self.run.glob("samples-*kimg.png")):
-            step, changed = int(path.stem.split("-")[1].removesuffix("kimg")) * 1000, path.stat().st_mtime_ns
+            step = round(float(path.stem.split("-")[1].removesuffix("kimg")) * 1000)
+            changed = path.stat().st_mtime_ns
             if step <= self.after or self.sheets.get(path) == changed:
                 continue
             self.sheets[path] = changed

@@ -155,7 +155,8 @@ def run(
             listeners.append(board)
             closing.callback(board.close)
         outcome = training.run(score=selection_score(dataset))
-    say(console, f"run {outcome.folder}, model {outcome.folder / 'model'}")
+    model = outcome.folder / "model"
+    say(console, f"run {outcome.folder}, " + (f"model {model}" if model.exists() else "no model yet"))
     return outcome
 
 

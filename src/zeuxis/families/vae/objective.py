@@ -55,9 +55,12 @@ class Gaussian(nn.Module):
 
     LOG_SIGMA_LEAST = -6.0  # a fraction of an 8-bit level: sharper would reward rounding noise without bound
 
+    LOG_SIGMA_FIRST = -1.5  # about the spread within pictures: from 1 it takes thousands of steps to come down, during
+    # which the KL term outweighs the pictures and the latents fall silent
+
     def __init__(self) -> None:
         super().__init__()
-        self.log_sigma = nn.Parameter(torch.zeros(()))
+        self.log_sigma = nn.Parameter(torch.tensor(self.LOG_SIGMA_FIRST))
 
     def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
         """`output` means and `images` float `[-1, 1]`, both `[N, C, H, W]` -> nats `[N]`."""
