@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit  # all of scipy.stats takes a second to load
 
 from zeuxis.metrics import distances
 from zeuxis.metrics.distances import Features
@@ -38,6 +37,8 @@ def combine(draws: Sequence[Estimate]) -> tuple[float, tuple[float, float] | Non
     With a reference error: the normal interval of both errors, the first shrinking with the draws. Without: Student's
     t over the draws, which assumes nothing of the metric; one draw leans on its own error; None where there is none.
     """
+    from scipy.special import stdtrit  # scipy takes half a second to load, and training loads this module
+
     values = np.array([draw.value for draw in draws])
     mean, count = float(values.mean()), len(draws)
     errors = [draw.error for draw in draws if draw.error is not None]

@@ -4,7 +4,6 @@ classes, so under another name: it does not compare with published Inception sco
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax
 
 from zeuxis.metrics.base import Estimate, Pair
 from zeuxis.metrics.distances import Features
@@ -12,6 +11,8 @@ from zeuxis.metrics.distances import Features
 
 def classifier_score(logits: Features) -> Estimate:
     """exp of the mean KL(p(y|x) || p(y)) over pictures with logits `[N, K]`, all in one split; 1 to K."""
+    from scipy.special import log_softmax  # takes half a second to load
+
     log_p = log_softmax(logits, axis=1)
     p = np.exp(log_p)
     # Below float64's smallest number p log p is 0, not 0 times minus infinity.
