@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def commands_of(page: Path) -> list[str]:
 def test_every_verb_and_option_of_a_page_exists(page: Path, reference: ModuleType) -> None:
     verbs = {verb.name: verb for verb in reference.verbs()}
     for command in commands_of(page):
-        words = command.split(" #")[0].split()[1:]
+        words = shlex.split(command.split(" #")[0])[1:]
         name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in verbs), None)
         general = {"--help", "--version"}
         if not words or words[0] in general or words[0].isupper():
