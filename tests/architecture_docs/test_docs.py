@@ -60,11 +60,19 @@ def commands_of(page: Path) -> list[str]:
     return [line.strip() for line in lines + inline if re.match(r"(\.venv/bin/)?zeuxis( |$)", line.strip())]
 
 
+def as_words(command: str) -> list[str]:
+    """As a shell splits it; at spaces where the text is no whole command."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_verb_and_option_of_a_page_exists(page: Path, reference: ModuleType) -> None:
     verbs = {verb.name: verb for verb in reference.verbs()}
     for command in commands_of(page):
-        words = shlex.split(command.split(" #")[0])[1:]
+        words = as_words(command.split(" #")[0])[1:]
         name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in verbs), None)
         general = {"--help", "--version"}
         if not words or words[0] in general or words[0].isupper():
@@ -86,7 +94,7 @@ def test_every_option_in_the_text_of_a_page_exists(page: Path, reference: Module
 
 
 def test_models_and_settings_named_in_commands_exist() -> None:
-    from zeuxis.config import ImageSpec
+    from zeuxis.config import ImageSpec, parse_settings
     from zeuxis.families import make_family, resolve_name
 
     checked = 0
@@ -96,10 +104,10 @@ def test_models_and_settings_named_in_commands_exist() -> None:
             if "vae/linear" in command or (found and found[1].isupper()):
                 continue  # the example of add-a-network.md
             name = resolve_name(found[1] if found else "gan")
-            pairs = dict(pair.split("=") for pair in re.findall(r"--set (\S+=\S+)", command))
-            values = {key: int(value) if value.isdigit() else value for key, value in pairs.items()}
+            words = as_words(command)
+            pairs = [after for word, after in zip(words, words[1:], strict=False) if word == "--set"]
             if "VALUE" not in command:
-                make_family(name, ImageSpec(height=32, width=32), 0, values)
+                make_family(name, ImageSpec(height=32, width=32), 0, parse_settings(pairs))
             checked += bool(found) + len(pairs)
     assert checked > 5
 

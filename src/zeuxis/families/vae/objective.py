@@ -55,7 +55,7 @@ class Gaussian(nn.Module):
 
     LOG_SIGMA_LEAST = -6.0  # a fraction of an 8-bit level: sharper would reward rounding noise without bound
 
-    LOG_SIGMA_FIRST = -1.5  # about the spread within pictures: from 1 it takes thousands of steps to come down, during
+    LOG_SIGMA_FIRST = -1.0  # about the spread of pictures: from 1 it takes thousands of steps to come down, during
     # which the KL term outweighs the pictures and the latents fall silent
 
     def __init__(self) -> None:
