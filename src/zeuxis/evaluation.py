@@ -43,7 +43,7 @@ LEAST = 20  # pictures on each side: fewer say nothing
 SELECTION_GENERATED, SELECTION_REFERENCE = 1000, 2000
 SELECTION_FEATURES = "random"
 MAX_TRAINING = 200_000  # training pictures among which copies are looked for
-METRICS_VERSION = 1  # part of the cache key of floors
+METRICS_VERSION = 2  # part of the cache key of floors
 FIXED = {"pixels": of_pixels, "appearance": of_appearance, "classifier": of_classifier}
 # Numbers in the name of a model selected by them would be no judgement: `random` is for choosing alone.
 REPORTING = tuple(name for name in EXTRACTORS if name != SELECTION_FEATURES)

@@ -35,7 +35,7 @@ Features = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 CHUNK = 256
 PIXEL_SIDE = 32
-FEATURES_VERSION = 2  # part of the cache key
+FEATURES_VERSION = 3  # part of the cache key
 EFFICIENTNET_SIDE = 224
 # Means and deviations of ImageNet that the network was trained with, of intensities in [0, 1].
 EFFICIENTNET_MEAN, EFFICIENTNET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
