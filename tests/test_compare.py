@@ -313,6 +313,8 @@ def test_scales_bend_only_over_decades() -> None:
     bent = scale_for([100.0, 10.0, 1.0, 0.1, -0.05], True)
     assert bent.bend and 0 in bent.ticks() and bent(0.0) < bent(0.1) < bent(1.0) < bent(10.0) <= 1
     assert Scale(1.0, 1.0)(1.0) == 0.5
+    spiked = scale_for([*np.linspace(1, 2, 99).tolist(), 1000.0], False)
+    assert 2 < spiked.high < 3 and spiked(1000.0) == 1
 
 
 def test_curves_cope_with_nothing_one_point_and_equal_values() -> None:
@@ -365,6 +367,7 @@ def test_what_stands_beside_foreign_pictures_is_read(tmp_path: Path) -> None:
         "cpu",
         "a peer",
     )
+    assert isinstance(cost.images_seen, int)
     assert record.foreign_cost(tmp_path / "y.npz") == (Cost(), "")
 
 

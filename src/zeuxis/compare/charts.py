@@ -13,6 +13,7 @@ from zeuxis.compare.words import clock, counted
 
 WIDTH, HEIGHT = 380, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 30
+MANY = 30  # values from which a few may be outliers
 BEND = 30.0  # largest over smallest value from which the scale bends near zero
 
 
@@ -87,9 +88,10 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
 
 
 def scale_for(values: Sequence[float], bendable: bool) -> Scale:
-    """A scale that holds nearly all values: outliers of the first moments are cut off at the upper edge."""
+    """A scale that holds nearly all values: of many, the largest 3% are cut off at the upper edge."""
     ordered = sorted(values)
-    low, high = ordered[0], ordered[min(len(ordered) - 1, math.ceil(0.99 * (len(ordered) - 1)))]
+    top = len(ordered) - 1
+    low, high = ordered[0], ordered[int(0.97 * top) if len(ordered) >= MANY else top]
     sizes = sorted(abs(value) for value in values if value)
     if bendable and sizes and sizes[-1] > BEND * sizes[len(sizes) // 10]:
         return Scale(min(low, 0.0), high, bend=max(sizes[len(sizes) // 10], sizes[-1] / 1e4))

@@ -14,7 +14,7 @@ from zeuxis.metrics.distances import nearest
 from zeuxis.metrics.extractors import Extractor, split_features, split_positions
 from zeuxis.sampling import Sampler
 
-SHOWN = 48  # pictures of a sheet without classes
+SHOWN = 40  # pictures of a sheet without classes
 PER_CLASS = 8
 MOST_CLASSES = 16  # more do not fit as rows of a sheet
 SUSPECTS = 8

@@ -103,7 +103,7 @@ def _costs(cost: Cost) -> Iterator[tuple[str, str, float | None, Callable[[float
     yield "Images shown", "while training", cost.images_seen, lambda value: f"{value:,.0f}"
     yield "Training speed", "images a second over the whole run", cost.train_rate, number
     yield "Sampling speed", "pictures a second, float32", cost.sample_rate, number
-    yield "Peak memory", "the most at once while training", cost.peak_bytes, megabytes
+    yield "Peak memory", "the most that the program held while training", cost.peak_bytes, megabytes
     yield "Size", "the weights' file", cost.size_bytes, megabytes
     yield "Parameters", "of what is needed to sample", cost.parameters, lambda value: f"{value:,.0f}"
 
