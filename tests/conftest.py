@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # see zeuxis.cli.share_cores; the tests' own processes inherit it
 
 from zeuxis.config import DataOptions, TrainOptions
 from zeuxis.data import Dataset, open_dataset

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from zeuxis.cli import share_cores
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = """
@@ -26,3 +29,17 @@ def test_slow_modules_wait(code: str) -> None:
     slow = ["torch._dynamo", "sympy", "scipy", "sklearn.cluster", "torchvision", "fastapi"]
     done = subprocess.run([sys.executable, "-c", code.format(slow=slow)], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2] == "[]"
+
+
+@pytest.mark.parametrize(("load", "cores", "spins"), [(1.6, 2, "10000"), (0.4, 2, None), (1.6, 16, None)])
+def test_threads_spin_less_on_a_busy_machine_alone(
+    monkeypatch: pytest.MonkeyPatch, load: float, cores: int, spins: str | None
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    share_cores()
+    assert os.environ["GOMP_SPINCOUNT"] == "7", "what the user set stays"

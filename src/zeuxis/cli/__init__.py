@@ -52,8 +52,20 @@ def common(
     """Train, judge, edit and serve image generators on your own pictures."""
 
 
+def share_cores() -> None:
+    """On a machine that is busy already, lets threads that wait for each other sleep soon instead of spinning.
+
+    A thread of a matrix product waits a millisecond at full speed for the others before it sleeps. Where two programs
+    share the cores, the one waits for what the other keeps from running, and small networks train many times slower.
+    On a free machine it is spinning that is faster, so only busy ones do without. Must run before torch is loaded.
+    """
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.75 * (os.cpu_count() or 1):
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 def main() -> None:
     """Runs the command line and leaves with its exit code."""
+    share_cores()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal's encoding lacks is no reason to stop
             stream.reconfigure(errors="replace")
