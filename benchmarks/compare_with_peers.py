@@ -212,6 +212,8 @@ def main() -> None:
     parser.add_argument("--models", default="gan,vae", help="of Zeuxis")
     parser.add_argument("--pythae", type=Path, help="folder that holds pythae")
     parser.add_argument("--keras", help="interpreter of an environment with tensorflow-cpu")
+    parser.add_argument("--num", type=int, default=10_000, help="pictures on each side, at most")
+    parser.add_argument("--features", default="dataset", help="extractors, as of zeuxis compare")
     parser.add_argument("--out", type=Path, default=Path("peers"))
     parser.add_argument("--worker", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, default=10_000, help=argparse.SUPPRESS)
@@ -231,7 +233,7 @@ def main() -> None:
     here = sys.executable
     chosen = {"dcgan": here} | ({"pythae": here} if options.pythae else {})
     chosen |= dict.fromkeys(("keras-gan", "keras-vae"), options.keras) if options.keras else {}
-    count = str(min(10_000, len(dataset.test)))
+    count = str(min(options.num, len(dataset.test)))
     for name, python in chosen.items():
         if not (options.out / f"{name}.npz").exists():
             print(f"{name}: {options.minutes:g} minutes", flush=True)
@@ -242,6 +244,7 @@ def main() -> None:
     peers = [f"{name}={options.out / name}.npz" for name in chosen]
     compare = [here, "-m", "zeuxis", "compare", options.data, *peers, "--models", options.models, "--budget"]
     compare += [f"{seconds:g}s", "--out", str(options.out / "runs"), "--html", str(options.out / "report.html")]
+    compare += ["--num", count, "--features", options.features]
     subprocess.run([*compare, "--json", str(options.out / "report.json")], check=True)
 
 
