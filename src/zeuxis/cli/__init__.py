@@ -8,6 +8,7 @@ STARTED = time.monotonic()  # a budget counts from here, before anything heavy i
 
 import io  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Annotated, Any  # noqa: E402
 
@@ -75,6 +76,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it leaves
         code = 141
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: one more Ctrl-C only spoils the last lines
     sys.exit(code)
 
 
