@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -48,11 +48,16 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a training that follows another; `share` is its part of the budget (all stages sum to 1)."""
+    """A part of a training that follows another; `share` is its part of the budget (all stages sum to 1).
+
+    With `codes`, the loop asks `Family.codes` for the codes of every training picture once, at the stage's start, and
+    the stage's batches carry them.
+    """
 
     name: str
     phases: tuple[Phase, ...]
     share: float = 1.0
+    codes: bool = False
 
     def phases_at(self, step: int) -> tuple[Phase, ...]:
         """The phases that are due at step `step` of the stage, counted from 0."""
@@ -61,14 +66,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one step: `images` float `[-1, 1]` `[N, C, H, W]`, `labels` int64 `[N]`, or None without classes."""
+    """Pictures of one step: `images` float `[-1, 1]` `[N, C, H, W]` (with frames `[N, T, C, H, W]`), `labels` int64
+    `[N]`, or None without classes, `codes` `[N, ...]` as `Family.codes` made them, or None in a stage without."""
 
     images: Tensor
     labels: Tensor | None = None
+    codes: Tensor | None = None
 
     def slice(self, start: int, stop: int) -> Batch:
         """Pictures `start` to `stop` of the batch."""
-        return Batch(self.images[start:stop], None if self.labels is None else self.labels[start:stop])
+        labels = None if self.labels is None else self.labels[start:stop]
+        return Batch(self.images[start:stop], labels, None if self.codes is None else self.codes[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +131,11 @@ class Family(ABC):
     def model_parts(self) -> tuple[str, ...]:
         """Parts that are averaged and written into the model folder."""
 
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        """Parts of the model that no phase moves, because `fit` sets them (a prior fitted after training)."""
+        return ()
+
     @abstractmethod
     def stages(self) -> list[Stage]:
         """The stages in order."""
@@ -144,6 +157,17 @@ class Family(ABC):
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
         """Updates buffers that are not trained by gradient (moving averages, codebooks). Default: none."""
+        return
+
+    def codes(self, stage: Stage, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        """What a stage with `codes` trains on instead of pictures, `[N, ...]`; integers up to 65,535 or floats."""
+        raise NotImplementedError(f"{self.name} has no stage with codes")
+
+    def fit(self, networks: Networks, batches: Callable[[], Iterator[Batch]], seed: int) -> None:
+        """Sets `fitted_parts` of the averaged networks from training pictures, before every snapshot. Default: none.
+
+        `batches()` goes once through (at most 10,000 of) the training pictures.
+        """
         return
 
     # -- sampling --------------------------------------------------------------------------------------------------
@@ -173,3 +197,21 @@ class Family(ABC):
     ) -> Tensor:
         """Log likelihood in nats (or a lower bound of it, as the family states) `[N]`."""
         raise NotImplementedError(f"{self.name} has no log_likelihood")
+
+    def complete(
+        self, networks: Networks, images: Tensor, known: Tensor, labels: Tensor | None, noise: Noise,
+        options: RenderOptions,
+    ) -> Tensor:  # fmt: skip
+        """Pictures float `[-1, 1]` that are `images` where `known` (bool `[N, 1, H, W]`) and drawn elsewhere."""
+        raise NotImplementedError(f"{self.name} has no complete")
+
+    def predict(
+        self, networks: Networks, frames: Tensor, count: int, labels: Tensor | None, noise: Noise,
+        options: RenderOptions,
+    ) -> Tensor:  # fmt: skip
+        """The next `count` frames float `[-1, 1]` `[N, count, C, H, W]` after `frames` `[N, T, C, H, W]`."""
+        raise NotImplementedError(f"{self.name} has no predict")
+
+    def classify(self, networks: Networks, images: Tensor) -> Tensor:
+        """Logits `[N, classes]` of pictures float `[-1, 1]`."""
+        raise NotImplementedError(f"{self.name} has no classify")
