@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch  # imported where it is used: the processes that decode files do without it
 
 Pixels = NDArray[np.uint8]
+SHEET_MARK = "Sheet"  # PNG text key of contact sheets, which lie beside the pictures they show and are none themselves
 MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 

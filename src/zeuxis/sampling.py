@@ -18,7 +18,7 @@ from zeuxis.checkpoint import Model
 from zeuxis.config import ImageSpec
 from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
-from zeuxis.images import grid, picture_of, save_png, sheet_scale, to_pixels
+from zeuxis.images import SHEET_MARK, grid, picture_of, save_png, sheet_scale, to_pixels
 from zeuxis.randomness import generator_for
 
 SEED = re.compile("[0-9]{1,18}")  # what int64 can hold
@@ -157,7 +157,8 @@ def write_pngs(
             save_png(picture_of(picture), out / f"seed{seed:06d}.png", synthetic_mark(model, seed) if mark else None)
     sheet = np.concatenate(shown)[:sheet_most].transpose(0, 2, 3, 1)
     scale = sheet_scale(*sheet.shape[1:3])
-    save_png(grid(sheet, scale=scale), out / "grid.png", synthetic_mark(model) if mark else None)
+    note = {SHEET_MARK: "Zeuxis"}  # who reads the folder as pictures again leaves the sheet out
+    save_png(grid(sheet, scale=scale), out / "grid.png", note | synthetic_mark(model) if mark else note)
     return [out, out / "grid.png"] if each else [out / "grid.png"]
 
 

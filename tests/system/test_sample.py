@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tracemalloc
@@ -94,9 +95,18 @@ def test_pngs_say_that_they_are_synthetic(command: Command, gan: Path, tmp_path:
         }  # fmt: skip
     with Image.open(tmp_path / "marked" / "grid.png") as picture:
         assert picture.text["Synthetic"] == "true"  # type: ignore[attr-defined]
-    for name in ("seed000005.png", "grid.png"):
+    for name, text in (("seed000005.png", {}), ("grid.png", {"Sheet": "Zeuxis"})):
         with Image.open(tmp_path / "plain" / name) as picture:
-            assert picture.text == {}  # type: ignore[attr-defined]
+            assert picture.text == text  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mark", ["--mark", "--no-mark"])
+def test_a_folder_of_samples_is_read_without_its_sheet(command: Command, gan: Path, tmp_path: Path, mark: str) -> None:
+    assert command("sample", gan, "--seeds", "0-5", "--out", "png", mark)[0] == 0
+    assert command("data", "check", "png", "--json", "report.json")[0] == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    skipped = [(file["name"], "a sheet of pictures" in file["reason"]) for file in report["skipped"]]
+    assert (report["pictures"], skipped) == (6, [("grid.png", True)])
 
 
 MISTAKES = [

@@ -20,7 +20,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 
 from zeuxis.data.looks import GREY_TOLERANCE, describe
 from zeuxis.data.records import Flag, Records, empty_records
-from zeuxis.images import MODES, fit_to, from_picture, has_transparency
+from zeuxis.images import MODES, SHEET_MARK, fit_to, from_picture, has_transparency
 
 # Pillow is asked for these and no others: a file called .png must not reach a PostScript interpreter.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "AVIF", "DIB")  # MPO opens as JPEG
@@ -235,6 +235,8 @@ def _open(data: bytes, job: Job) -> tuple[Image.Image, tuple[int, int], Flag]:
     width, height = picture.size
     if width * height > job.max_pixels:
         raise BadFileError(f"{width}x{height} pixels, more than the limit of {job.max_pixels:,}")
+    if picture.info.get(SHEET_MARK) == "Zeuxis":
+        raise BadFileError("a sheet of pictures that Zeuxis drew, not a picture")
     flags = Flag.OK
     if data[:4] == b"\x89PNG" and data[24] == 16:
         flags |= Flag.DEEP
