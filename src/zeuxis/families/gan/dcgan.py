@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
-from zeuxis.families.gan.pair import LatentConfig, ProjectionHead
+from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
 from zeuxis.nn.conv import Conv2d, UpConv2d, base_sides, halvings
 
 
@@ -53,7 +53,7 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(child.bias)
 
 
-class Generator(nn.Module):
+class Generator(LatentGenerator):
     """Noise `[N, latent]` (and labels `[N]`) -> pictures `[N, C, H, W]` in [-1, 1]."""
 
     def __init__(self, config: DcganConfig, spec: ImageSpec, classes: int) -> None:
@@ -75,11 +75,12 @@ class Generator(nn.Module):
         self.to_picture = UpConv2d(widths[-1], spec.channels, wrap=wrap)
         initialise(self)
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(labels).to(z.dtype)], dim=1)
+    def map(self, z: Tensor, labels: Tensor | None, truncation: float = 1.0) -> Tensor:
+        return z_as_latent(z, self.embed, labels, truncation)
+
+    def synthesise(self, w: Tensor, noise: Tensor | None = None) -> Tensor:
         # Channels come last in the projection, so that its output is channels_last in memory without a copy.
-        x = self.project(z).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)  # [N, C, h, w]
+        x = self.project(w[:, 0]).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)  # [N, C, h, w]
         x = F.relu(self.norms[0](x))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = F.relu(norm(up(x)))
@@ -87,7 +88,7 @@ class Generator(nn.Module):
         return x[:, :, : self.spec.height, : self.spec.width]
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """Pictures `[N, C, H, W]` (and labels `[N]`) -> logits `[N]`, positive for real."""
 
     def __init__(self, config: DcganConfig, spec: ImageSpec, classes: int) -> None:
@@ -112,10 +113,10 @@ class Discriminator(nn.Module):
         self.head = ProjectionHead(widths[-1] * base[0] * base[1], classes, bias=False)
         initialise(self)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         if any(self.padding):
             images = F.pad(images, (0, self.padding[1], 0, self.padding[0]))
         x = F.leaky_relu(self.from_picture(images), 0.2)
         for down, norm in zip(self.downs, self.norms, strict=True):
             x = F.leaky_relu(norm(down(x)), 0.2)
-        return self.head(x.permute(0, 2, 3, 1).flatten(1), labels)
+        return x.permute(0, 2, 3, 1).flatten(1)

@@ -111,3 +111,16 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) ->
     between = (weight * real + (1 - weight) * fake).detach().requires_grad_(True)
     (square,) = squared_gradients(critic(between), (between,))
     return (square.add(1e-12).sqrt() - 1).square()
+
+
+def path_lengths(images: Tensor, w: Tensor, direction: Tensor) -> Tensor:
+    """|J^T y| `[N]`: how far pictures `[N, C, H, W]` move for a step in w `[N, L, W]`, along y = `direction` (standard
+    normal, as large as the pictures), differentiable (Karras et al. 2020, arXiv 1912.04958, Eq. 4).
+
+    The mean is over levels, and y is scaled by one over the square root of the number of pixels, as the paper's
+    section 3.2 and its weights assume.
+    """
+    scaled = direction * (images.shape[2] * images.shape[3]) ** -0.5
+    with input_gradients_only():
+        (gradient,) = torch.autograd.grad((images * scaled).sum(), w, create_graph=True)
+    return gradient.float().square().sum(2).mean(1).add(1e-12).sqrt()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
-from zeuxis.families.gan.pair import LatentConfig, ProjectionHead
+from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
 
 
 class MlpConfig(LatentConfig):
@@ -25,7 +25,7 @@ def hidden_layers(inputs: int, config: MlpConfig) -> nn.ModuleList:
     return nn.ModuleList(nn.Linear(before, after) for before, after in zip(sizes[:-1], sizes[1:], strict=True))
 
 
-class Generator(nn.Module):
+class Generator(LatentGenerator):
     """Noise `[N, latent]` (and labels `[N]`) -> pictures `[N, C, H, W]` in [-1, 1]."""
 
     def __init__(self, config: MlpConfig, spec: ImageSpec, classes: int) -> None:
@@ -35,15 +35,17 @@ class Generator(nn.Module):
         self.hidden = hidden_layers(config.latent + (64 if classes else 0), config)
         self.to_picture = nn.Linear(config.hidden, spec.size)
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(labels).to(z.dtype)], dim=1)
+    def map(self, z: Tensor, labels: Tensor | None, truncation: float = 1.0) -> Tensor:
+        return z_as_latent(z, self.embed, labels, truncation)
+
+    def synthesise(self, w: Tensor, noise: Tensor | None = None) -> Tensor:
+        x = w[:, 0]
         for layer in self.hidden:
-            z = F.relu(layer(z))
-        return torch.tanh(self.to_picture(z).float()).unflatten(1, self.spec.shape)
+            x = F.relu(layer(x))
+        return torch.tanh(self.to_picture(x).float()).unflatten(1, self.spec.shape)
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """Pictures `[N, C, H, W]` (and labels `[N]`) -> logits `[N]`, positive for real."""
 
     def __init__(self, config: MlpConfig, spec: ImageSpec, classes: int) -> None:
@@ -51,8 +53,8 @@ class Discriminator(nn.Module):
         self.hidden = hidden_layers(spec.size, config)
         self.head = ProjectionHead(config.hidden, classes, bias=True)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         x = images.flatten(1)
         for layer in self.hidden:
             x = F.leaky_relu(layer(x), 0.2)
-        return self.head(x, labels)
+        return x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -25,8 +25,10 @@ from zeuxis.families.base import (
     TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
-from zeuxis.families.gan.losses import LOSSES, gradient_penalty, squared_differences, squared_gradients
+from zeuxis.families.gan.losses import LOSSES, gradient_penalty, path_lengths, squared_differences, squared_gradients
+from zeuxis.families.gan.pair import LatentGenerator
 from zeuxis.families.gan.presets import PRESETS
+from zeuxis.nn.style import mix_levels
 
 PENALTIES = Literal["r1+r2", "r1", "r2", "gradient", "r1+r2 finite", "r1 finite", "r2 finite"]
 
@@ -124,6 +126,9 @@ class GAN(Family):
         phases = [Phase(name="discriminator", parts=("discriminator",)), Phase(name="generator", parts=("generator",))]
         if self._penalised and self.objective.interval > 1:
             phases.append(Phase(name="penalty", parts=("discriminator",), interval=self.objective.interval))
+        weight, interval = self.config.path_length
+        if weight:
+            phases.append(Phase(name="path length", parts=("generator",), interval=interval))
         return [Stage(name="adversarial", phases=tuple(phases))]
 
     @property
@@ -135,8 +140,10 @@ class GAN(Family):
     ) -> dict[str, Tensor]:
         if phase.name == "generator":
             return self._generator_losses(networks, batch, noise, progress)
+        if phase.name == "path length":
+            return self._path_length_losses(networks, batch, noise)
         with torch.no_grad():
-            fakes = self.render(networks, noise, batch.labels, RenderOptions())
+            fakes = self._generate(networks, noise, batch.labels)
             fakes = self._augmented(fakes, noise, "fake", progress).detach()
             batch = Batch(self._augmented(batch.images, noise, "real", progress), batch.labels)
         if phase.name == "penalty":
@@ -162,13 +169,39 @@ class GAN(Family):
 
     def _generator_losses(self, networks: Networks, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
         discriminator, labels, adversarial = networks["discriminator"], batch.labels, LOSSES[self.objective.loss]
-        fakes = self._augmented(self.render(networks, noise, labels, RenderOptions()), noise, "fake", progress)
+        fakes = self._augmented(self._generate(networks, noise, labels), noise, "fake", progress)
         fake = discriminator(fakes, labels)
         real = torch.zeros_like(fake)
         if adversarial.relativistic:
             with torch.no_grad():
                 real = discriminator(self._augmented(batch.images, noise, "real", progress), labels)
         return {"loss": adversarial.generator(real, fake)}
+
+    def _path_length_losses(self, networks: Networks, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """(|J^T y| - a)^2 with a the moving average of |J^T y| (Karras et al. 2020, Eq. 4), on half of the batch."""
+        weight, interval = self.config.path_length
+        count = max(1, len(batch.images) // 2)
+        labels = None if batch.labels is None else batch.labels[:count]
+        noise = {key: value[:count] for key, value in noise.items()}
+        generator = generator_of(networks)
+        w = self._training_latents(generator, noise, labels)
+        lengths = path_lengths(generator.synthesise(w, noise.get("inputs")), w, noise["path"])
+        average = generator.get_buffer("path_average")
+        average.lerp_(lengths.detach().mean(), 0.01)
+        penalty = (lengths - average).square()
+        return {"loss": weight * interval * penalty, "path length": lengths}
+
+    def _generate(self, networks: Networks, noise: Noise, labels: Tensor | None) -> Tensor:
+        generator = generator_of(networks)
+        return generator.synthesise(self._training_latents(generator, noise, labels), noise.get("inputs"))
+
+    def _training_latents(self, generator: LatentGenerator, noise: Noise, labels: Tensor | None) -> Tensor:
+        """w `[N, L, W]`; some pictures change to a second z at a random level (style mixing)."""
+        w = generator.map(noise["z"], labels)
+        if "mix at" not in noise:
+            return w
+        other = generator.map(noise["mixed z"], labels)
+        return mix_levels(w, other, noise["mix at"], self.config.style_mixing)
 
     def _logits(self, networks: Networks, groups: tuple[Tensor, ...], labels: Tensor | None) -> tuple[Tensor, ...]:
         """Logits `[N]` of each of several batches with the same labels, in one pass where that is the same."""
@@ -212,10 +245,15 @@ class GAN(Family):
         return {"loss": gamma / 2 * squares.sum(0), **terms}
 
     def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
-        if self.config.uniform_latent:
-            noise = {"z": torch.rand(count, self.config.latent, generator=generator) * 2 - 1}
-        else:
-            noise = {"z": torch.randn(count, self.config.latent, generator=generator)}
+        noise = {"z": self._draw_latents(count, generator)}
+        inputs = self.config.noise_size(self.spec)
+        if inputs:
+            noise["inputs"] = torch.randn(count, inputs, generator=generator)
+        if purpose == "train" and self.config.style_mixing:
+            noise["mixed z"] = self._draw_latents(count, generator)
+            noise["mix at"] = torch.rand(count, generator=generator)
+        if purpose == "train" and self.config.path_length[0]:
+            noise["path"] = torch.randn(count, *self.spec.shape, generator=generator)
         if purpose == "train" and self._penalised:
             objective = self.objective
             if objective.penalty == "gradient":
@@ -227,6 +265,26 @@ class GAN(Family):
             noise |= {f"augment {side}": draw(count, generator) for side in ("real", "fake")}
         return noise
 
+    def _draw_latents(self, count: int, generator: torch.Generator) -> Tensor:
+        if self.config.uniform_latent:
+            return torch.rand(count, self.config.latent, generator=generator) * 2 - 1
+        return torch.randn(count, self.config.latent, generator=generator)
+
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
-        """Truncation scales z towards its mean, as StyleGAN does with w (a network without w has only z)."""
-        return networks["generator"](noise["z"] * options.truncation, labels)
+        return self.synthesise(networks, self.map(networks, noise, labels, options), noise)
+
+    def map(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
+        """Latents w `[N, L, W]`, a row per level from coarse to fine (z itself where there is no mapping network).
+
+        Truncation moves w towards its mean, as StyleGAN does; where there is only z, it scales z.
+        """
+        return generator_of(networks).map(noise["z"], labels, options.truncation)
+
+    def synthesise(self, networks: Networks, w: Tensor, noise: Noise) -> Tensor:
+        """Pictures float `[-1, 1]` `[N, C, H, W]` of latents w `[N, L, W]`; of `noise` only "inputs" is looked at."""
+        return generator_of(networks).synthesise(w, noise.get("inputs"))
+
+
+def generator_of(networks: Networks) -> LatentGenerator:
+    """The generator among `networks`."""
+    return cast(LatentGenerator, networks["generator"])
