@@ -1,0 +1,179 @@
+"""Quantisers: vectors on a grid to whole-number tokens and back, with a meter of how many codes are in use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Levels per channel for about 2^k codes (Mentzer et al. 2023, table 1); the smaller ones by its rule of levels >= 5.
+FSQ_LEVELS: dict[int, tuple[int, ...]] = {
+    16: (4, 4), 25: (5, 5), 64: (8, 8), 240: (8, 6, 5), 512: (8, 8, 8), 1000: (8, 5, 5, 5), 4375: (7, 5, 5, 5, 5),
+    15360: (8, 8, 8, 6, 5), 64000: (8, 8, 8, 5, 5, 5),
+}  # fmt: skip
+IN_USE = 0.1  # a code is in use while it is taken at least this share of as often as the average code
+DECAY = 0.99  # of the moving averages per step (van den Oord et al. 2017, appendix A.1)
+
+
+def fsq_levels(codes: int) -> tuple[int, ...]:
+    """The levels of the largest listed FSQ with at most `codes` codes (at least the smallest, 16)."""
+    return FSQ_LEVELS[max(size for size in FSQ_LEVELS if size <= max(codes, min(FSQ_LEVELS)))]
+
+
+class Usage(nn.Module):
+    """How often each of `size` codes is taken: a moving average over steps, kept in buffers.
+
+    `count` adds what a step saw (any number of times, so that micro-batches add up), `update` closes the step. A step
+    that saw nothing (it was skipped, and its buffers put back) changes nothing.
+    """
+
+    share: Tensor
+    seen: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("share", torch.zeros(size))  # sums to 1 after the first step
+        self.register_buffer("seen", torch.zeros(size))  # positions of the present step
+
+    @torch.no_grad()
+    def count(self, tokens: Tensor) -> None:
+        """Adds tokens of any shape to the present step."""
+        self.seen.add_(torch.bincount(tokens.flatten(), minlength=len(self.seen)))
+
+    @torch.no_grad()
+    def update(self) -> Tensor:
+        """Closes the step; returns the weight of the past in it, a device scalar (1 where nothing was seen)."""
+        total, known = self.seen.sum(), self.share.sum()
+        past = torch.where(total > 0, torch.where(known > 0, DECAY, 0.0), 1.0)  # the first step counts in full
+        self.share.mul_(past).add_((1 - past) * self.seen / total.clamp(min=1))
+        self.seen.zero_()
+        return past
+
+    def in_use(self) -> Tensor:
+        """Share of the codes that are in use, a scalar in [0, 1]."""
+        return (self.share >= IN_USE / len(self.share)).float().mean()
+
+    def perplexity(self) -> Tensor:
+        """exp(entropy) of the codes' frequencies: as many codes as if all were taken equally often."""
+        return torch.special.entr(self.share).sum().exp()
+
+
+class FSQ(nn.Module):
+    """Finite scalar quantisation: each channel is rounded to a few levels, the token is their mixed-radix number
+    (Mentzer et al. 2023, arXiv 2309.15505, section 3.2 and appendix A.1). Nothing to learn, nothing to collapse."""
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__()
+        assert all(level >= 2 for level in levels), f"two levels or more per channel, not {levels}"
+        self.levels, self.size, self.channels = tuple(levels), math.prod(levels), len(levels)
+        self.usage = Usage(self.size)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """`z` `[N, D, h, w]`, any range -> quantised float32 of the same shape in [-1, 1] (gradient passed straight
+        through the rounding), tokens int64 `[N, h, w]`, and terms to log."""
+        steps = self._levels(z)
+        bounded = self._bound(z.float(), steps)
+        whole = bounded + (bounded.round() - bounded).detach()
+        tokens = self._tokens(whole.detach(), steps)
+        if self.training:
+            self.usage.count(tokens)
+        terms = {"codes in use": self.usage.in_use(), "perplexity": self.usage.perplexity()}
+        return whole / (steps // 2), tokens, terms
+
+    def decode_tokens(self, tokens: Tensor) -> Tensor:
+        """Tokens `[N, h, w]` -> the quantised float32 `[N, D, h, w]` they stand for."""
+        digits, rest = [], tokens
+        for level in self.levels:
+            digits.append((rest % level - level // 2) / (level // 2))
+            rest = rest // level
+        return torch.stack(digits, dim=1).float()
+
+    def update(self) -> None:
+        """After a step of the optimiser: closes the meter's step."""
+        self.usage.update()
+
+    def _levels(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.levels, device=like.device).view(-1, 1, 1)  # [D, 1, 1]
+
+    @staticmethod
+    def _bound(z: Tensor, levels: Tensor) -> Tensor:
+        """Values whose rounding takes exactly `levels` whole numbers: -2..2 of five, -2..1 of four."""
+        half = (levels - 1) * (1 + 1e-3) / 2
+        offset = torch.where(levels % 2 == 0, 0.5, 0.0)
+        return torch.tanh(z + torch.atanh(offset / half)) * half - offset
+
+    def _tokens(self, whole: Tensor, levels: Tensor) -> Tensor:
+        digits = (whole + levels // 2).long()  # [N, D, h, w], 0 to level - 1
+        tokens, place = torch.zeros_like(digits[:, 0]), 1
+        for channel, level in enumerate(self.levels):
+            tokens, place = tokens + digits[:, channel] * place, place * level
+        return tokens
+
+
+class VQ(nn.Module):
+    """Vector quantisation: the nearest of `size` learned codes (van den Oord et al. 2017, arXiv 1711.00937).
+
+    The codebook follows the encoder by moving averages (appendix A.1); a code that is no longer in use starts again at
+    a vector of the present batch (Dhariwal et al. 2020, arXiv 2005.00341, section 3.1), and so does every code at the
+    first step.
+    """
+
+    codebook: Tensor
+    moment: Tensor
+    seen_sum: Tensor
+    candidates: Tensor
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.size, self.channels = size, channels
+        self.usage = Usage(size)
+        self.register_buffer("codebook", torch.randn(size, channels))
+        self.register_buffer("moment", torch.zeros(size, channels))  # codebook = moment / usage.share
+        self.register_buffer("seen_sum", torch.zeros(size, channels))  # sum of the present step's vectors by code
+        self.register_buffer("candidates", torch.zeros(size, channels))  # vectors of the present step
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """`z` `[N, D, h, w]` -> quantised float32 of the same shape (gradient passed straight through), tokens int64
+        `[N, h, w]`, and terms: `commitment` `[N]` is the squared distance to the codes, summed (Eq. 3, third term)."""
+        with torch.autocast(z.device.type, enabled=False):  # nearest by small differences
+            z = z.float()
+            vectors = z.detach().permute(0, 2, 3, 1).flatten(0, 2)  # [N * h * w, D]
+            scores = torch.addmm(self.codebook.square().sum(1), vectors, self.codebook.t(), alpha=-2)
+            tokens = scores.argmin(dim=1).view(z.shape[0], *z.shape[2:])
+        if self.training:
+            self._see(vectors, tokens.flatten())
+        codes = self.decode_tokens(tokens)
+        terms = {
+            "commitment": (z - codes).square().sum(dim=(1, 2, 3)),
+            "codes in use": self.usage.in_use(),
+            "perplexity": self.usage.perplexity(),
+        }
+        return z + (codes - z).detach(), tokens, terms
+
+    def decode_tokens(self, tokens: Tensor) -> Tensor:
+        """Tokens `[N, h, w]` -> the codes `[N, D, h, w]`."""
+        return self.codebook[tokens].permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def _see(self, vectors: Tensor, tokens: Tensor) -> None:
+        self.usage.count(tokens)
+        self.seen_sum.index_add_(0, tokens, vectors)
+        spread = torch.linspace(0, len(vectors) - 1, self.size, device=vectors.device).long()
+        self.candidates.copy_(vectors[spread])
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After a step of the optimiser: moves the codes to the mean of what took them, restarts those out of use."""
+        total = self.usage.seen.sum()
+        past = self.usage.update()
+        self.moment.mul_(past).add_((1 - past) * self.seen_sum / total.clamp(min=1))
+        share = self.usage.share[:, None]
+        moved = self.moment / share.clamp(min=1e-12)
+        restart = (share < IN_USE / self.size) & (total > 0)
+        self.codebook.copy_(torch.where(total > 0, torch.where(restart, self.candidates, moved), self.codebook))
+        share.copy_(torch.where(restart, 1 / self.size, share))
+        self.moment.copy_(torch.where(total > 0, share * self.codebook, self.moment))
+        self.seen_sum.zero_()
+        self.candidates.zero_()
