@@ -15,7 +15,7 @@ from typing import Annotated, Any  # noqa: E402
 import typer  # noqa: E402
 
 from zeuxis import __version__  # noqa: E402
-from zeuxis.cli import compare, data, demo, evaluate, info, sample, train  # noqa: E402
+from zeuxis.cli import compare, data, demo, evaluate, info, plan, sample, train  # noqa: E402
 
 app = typer.Typer(
     name="zeuxis",
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
