@@ -7,6 +7,7 @@ from typing import Any
 
 from zeuxis.config import ImageSpec, override
 from zeuxis.errors import UserError
+from zeuxis.families.autoregressive.objective import Autoregressive
 from zeuxis.families.base import Family, Preset
 from zeuxis.families.gan.objective import GAN
 from zeuxis.families.vae.objective import VAE
@@ -14,6 +15,7 @@ from zeuxis.families.vae.objective import VAE
 FAMILIES: dict[str, type[Family]] = {
     "gan": GAN,
     "vae": VAE,
+    "autoregressive": Autoregressive,
 }
 
 

@@ -31,6 +31,9 @@ class TrainingConfig(Config):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)  # of matrices and kernels only, times the rate (AdamW)
+    clip_norm: float = Field(default=0.0, ge=0)  # a longer gradient of a phase is scaled down to this length; 0: never
+    skip_norm: float = Field(default=0.0, ge=0)  # a step with a longer gradient is left out; 0: never
     ema: float = Field(default=0.03, ge=0, lt=1)  # half-life of the averaged weights; 0 switches averaging off
     ema_ramp: float = Field(default=0.1, gt=0, le=1)  # the half-life is at most this share of the images seen so far
     kimg: int = Field(default=1000, ge=1)  # length of a run for which neither --budget nor --kimg was given
@@ -51,7 +54,7 @@ class Stage:
     """A part of a training that follows another; `share` is its part of the budget (all stages sum to 1).
 
     With `codes`, the loop asks `Family.codes` for the codes of every training picture once, at the stage's start, and
-    the stage's batches carry them.
+    the stage's batches carry them. The first stage has none.
     """
 
     name: str
@@ -67,16 +70,22 @@ class Stage:
 @dataclass(frozen=True)
 class Batch:
     """Pictures of one step: `images` float `[-1, 1]` `[N, C, H, W]` (with frames `[N, T, C, H, W]`), `labels` int64
-    `[N]`, or None without classes, `codes` `[N, ...]` as `Family.codes` made them, or None in a stage without."""
+    `[N]`, or None without classes, `codes` `[N, ...]` as `Family.codes` made them, or None in a stage without.
+
+    `labelled` are as many pictures of those that have a class, for a family that is `semi_supervised`, else None.
+    """
 
     images: Tensor
     labels: Tensor | None = None
     codes: Tensor | None = None
+    labelled: Batch | None = None
 
     def slice(self, start: int, stop: int) -> Batch:
         """Pictures `start` to `stop` of the batch."""
         labels = None if self.labels is None else self.labels[start:stop]
-        return Batch(self.images[start:stop], labels, None if self.codes is None else self.codes[start:stop])
+        codes = None if self.codes is None else self.codes[start:stop]
+        labelled = None if self.labelled is None else self.labelled.slice(start, stop)
+        return Batch(self.images[start:stop], labels, codes, labelled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +112,7 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
-    capabilities: ClassVar[frozenset[str]] = frozenset()
+    capabilities: frozenset[str] = frozenset()  # of a model with these settings
     render_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
@@ -141,9 +150,25 @@ class Family(ABC):
         """The stages in order."""
 
     @property
+    def semi_supervised(self) -> bool:
+        """Whether it learns to tell `classes` apart from some pictures with a class beside all pictures without:
+        batches carry `labelled` and no labels, and no picture is made of a class."""
+        return False
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a picture is made of a class: batches and `render` come with labels."""
+        return self.classes > 0 and not self.semi_supervised
+
+    @property
     def batch_coupled(self) -> str:
         """Why the pictures of a batch influence each other (batch normalisation, ...), or "" where they do not."""
         return ""
+
+    @property
+    def exact_likelihood(self) -> bool:
+        """Whether `log_likelihood` is log p of the 8-bit levels itself, and not a bound or a density."""
+        return False
 
     # -- training --------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -160,13 +185,19 @@ class Family(ABC):
         return
 
     def codes(self, stage: Stage, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
-        """What a stage with `codes` trains on instead of pictures, `[N, ...]`; integers up to 65,535 or floats."""
+        """What a stage with `codes` trains on instead of pictures, `[N, ...]`; integers up to 65,535 or floats.
+
+        `networks` are all parts, averaged where there is an average; no phase of this stage or a later one may move
+        what is used here. The same pictures have the same codes: nothing is drawn.
+        """
         raise NotImplementedError(f"{self.name} has no stage with codes")
 
     def fit(self, networks: Networks, batches: Callable[[], Iterator[Batch]], seed: int) -> None:
-        """Sets `fitted_parts` of the averaged networks from training pictures, before every snapshot. Default: none.
+        """Sets `fitted_parts` of the averaged networks from training pictures, before every snapshot of the last
+        stage. Default: none.
 
-        `batches()` goes once through (at most 10,000 of) the training pictures.
+        `networks` are all parts, averaged where there is an average. `batches()` goes once through (at most 10,000 of)
+        the training pictures, never mirrored, with codes in a stage that has them.
         """
         return
 

@@ -1,0 +1,124 @@
+"""From a network's features at a pixel to the distribution of the pixel's values; its channels follow each other."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zeuxis.nn.logistic import mixture_log_prob, quantised
+
+
+class Output(Protocol):
+    """`draws` is the number of uniform random numbers that one pixel takes."""
+
+    draws: int
+
+    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+        """Features `[N, D, H, W]`, images on their levels `[N, C, H, W]` -> nats per pixel `[N, H, W]`."""
+
+    def draw(self, features: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+        """Features `[N, D]`, uniforms `[N, draws]` -> values on their levels `[N, C]`."""
+
+
+def inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    """Index `[N]` drawn from `softmax(logits / temperature)` `[N, K]` by one uniform number `[N]` each; at 0 the most
+    probable."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    edges = torch.softmax(logits.double() / temperature, dim=-1).cumsum(-1)
+    # Rounding may leave the last edge below 1: the last index takes what is above.
+    return (edges[:, :-1] <= uniforms[:, None]).sum(-1)
+
+
+class LogisticMixture(nn.Module):
+    """Mixture of discretised logistics; the means of later channels move with the values of earlier ones
+    (Salimans et al. 2017, arXiv 1701.05517, Eq. 3, carried on to a fourth channel)."""
+
+    LOG_SCALE_LEAST = -7.0
+
+    def __init__(self, width: int, channels: int, levels: int, mixtures: int) -> None:
+        super().__init__()
+        self.channels, self.levels, self.mixtures, self.draws = channels, levels, mixtures, 1 + channels
+        pairs = channels * (channels - 1) // 2
+        self.to_parameters = nn.Linear(width, mixtures * (1 + 2 * channels + pairs))
+        with torch.no_grad():  # components spread over the range instead of all in the middle
+            bias = self.to_parameters.bias.zero_().view(-1, mixtures)
+            bias[1 : 1 + channels] = torch.linspace(-1, 1, mixtures + 2)[1:-1]
+            bias[1 + channels : 1 + 2 * channels] = -1.5
+
+    def parameters_of(self, features: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features `[..., D]` and the pixel's values `[..., C]` (of later channels not looked at) -> logits `[..., M]`,
+        means and log scales `[..., C, M]`."""
+        raw = self.to_parameters(features).float().unflatten(-1, (-1, self.mixtures))
+        logits, means, log_scales, mixing = raw.split([1, self.channels, self.channels, raw.shape[-2] - self.draws
+                                                       - self.channels], dim=-2)  # fmt: skip
+        rows, at = [means[..., 0, :]], 0
+        for channel in range(1, self.channels):
+            factors = torch.tanh(mixing[..., at : at + channel, :])  # [..., channel, M]
+            rows.append(means[..., channel, :] + (factors * values[..., :channel, None]).sum(-2))
+            at += channel
+        return logits[..., 0, :], torch.stack(rows, dim=-2), log_scales.clamp(min=self.LOG_SCALE_LEAST)
+
+    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+        """Nats per pixel `[N, H, W]` of images on their levels `[N, C, H, W]`."""
+        values = images.permute(0, 2, 3, 1)
+        return mixture_log_prob(values, *self.parameters_of(features.permute(0, 2, 3, 1), values), self.levels)
+
+    def draw(self, features: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+        """Values on their levels `[N, C]`: one uniform number chooses the component, one each a channel's value."""
+        values = torch.zeros(len(features), self.channels, device=features.device)
+        noise = torch.logit(uniforms[:, 1:].clamp(1e-6, 1 - 1e-6))
+        chosen: Tensor | None = None
+        for channel in range(self.channels):
+            logits, means, log_scales = self.parameters_of(features, values)
+            if chosen is None:
+                chosen = inverse_cdf(logits, uniforms[:, 0], temperature)[:, None]
+            mean, log_scale = (each[:, channel].gather(1, chosen)[:, 0] for each in (means, log_scales))
+            value = mean + temperature * torch.exp(log_scale) * noise[:, channel]
+            values[:, channel] = quantised(value, self.levels)
+        return values
+
+
+class Categorical(nn.Module):
+    """A free distribution over the levels (van den Oord et al. 2016, arXiv 1601.06759, section 3.4); a later channel
+    sees the values of the earlier ones."""
+
+    def __init__(self, width: int, channels: int, levels: int, mixtures: int) -> None:
+        super().__init__()
+        self.levels, self.draws = levels, channels
+        self.to_logits = nn.ModuleList(nn.Linear(width, levels) for _ in range(channels))
+        self.see = nn.ModuleList(nn.Linear(channel, width, bias=False) for channel in range(1, channels))
+
+    def logits(self, features: Tensor, values: Tensor, channel: int) -> Tensor:
+        """Logits `[..., L]` of one channel, given the earlier channels in `values` `[..., C]`."""
+        if channel:
+            features = features + self.see[channel - 1](values[..., :channel].to(features.dtype))
+        return cast(Tensor, self.to_logits[channel](F.elu(features))).float()
+
+    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+        """Nats per pixel `[N, H, W]` of images on their levels `[N, C, H, W]`."""
+        features, values = features.permute(0, 2, 3, 1), images.permute(0, 2, 3, 1)
+        levels = ((values + 1) * ((self.levels - 1) / 2)).round().long().clamp(0, self.levels - 1)
+        total = torch.zeros_like(values[..., 0])
+        for channel in range(values.shape[-1]):
+            log_probs = F.log_softmax(self.logits(features, values, channel), dim=-1)
+            total = total + log_probs.gather(-1, levels[..., channel, None])[..., 0]
+        return total
+
+    def draw(self, features: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+        """Values on their levels `[N, C]`, by one uniform number each."""
+        values = torch.zeros(len(features), self.draws, device=features.device)
+        for channel in range(self.draws):
+            logits = self.logits(features, values, channel)
+            index = inverse_cdf(logits, uniforms[:, channel], temperature)
+            values[:, channel] = index * (2 / (self.levels - 1)) - 1
+        return values
+
+
+OUTPUTS: dict[str, type[LogisticMixture] | type[Categorical]] = {
+    "logistic": LogisticMixture,
+    "categorical": Categorical,
+}

@@ -1,0 +1,36 @@
+"""Complete settings by network and preset; the first network and each network's first preset are the defaults."""
+
+from __future__ import annotations
+
+from zeuxis.families.base import Preset
+
+# fmt: off
+PRESETS: dict[str, dict[str, Preset]] = {
+    "pixelcnn": {
+        "small": Preset(
+            about="gated PixelCNN, discretised logistic mixture: the likelihood of 8-bit pictures, minutes on a CPU",
+            settings={
+                "network": {"width": 48, "layers": 8, "kernel": 3},
+                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
+            },
+        ),
+        "binary": Preset(
+            about="the same on black and white: pictures are cut at half brightness",
+            settings={
+                "network": {"width": 48, "layers": 8, "kernel": 3},
+                "objective": {"likelihood": "categorical", "levels": 2, "mixtures": 10},
+                "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"width": 8, "layers": 2, "kernel": 3},
+                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 3},
+                "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
+            },
+        ),
+    },
+}
+# fmt: on
