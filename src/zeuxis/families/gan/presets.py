@@ -50,5 +50,23 @@ PRESETS: dict[str, dict[str, Preset]] = {
             },
         ),
     },
+    "resnet": {
+        "small": Preset(
+            about="for a CPU, pictures of about 32 pixels: residual blocks, relativistic loss, R1 and R2 by finite differences",
+            settings={
+                "network": {"latent": 64, "width": 32, "max_width": 128, "blocks": 1, "patch": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 1.0, "gamma_end": 0.1, "step": 0.05},
+                "training": {"batch": 64, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "kimg": 1000},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"latent": 8, "width": 8, "max_width": 16, "blocks": 1, "patch": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 1.0, "gamma_end": 0.1},
+                "training": {"batch": 8, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "kimg": 1},
+            },
+        ),
+    },
 }
 # fmt: on
