@@ -26,10 +26,14 @@ SCALE, ANISO, BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.2, 0.2, 0.5, 1.0  # stan
 CUTOUT = 0.5  # of the side
 
 
-def mirror(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flips each picture left to right with probability one half."""
-    flip = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
-    return torch.where(flip[:, None, None, None], images.flip(3), images)
+def flips(count: int, generator: torch.Generator) -> Tensor:
+    """Which of `count` pictures `mirror` turns round, each with probability one half: bool `[count]`."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def mirror(images: Tensor, flip: Tensor) -> Tensor:
+    """Turns the pictures (or clips) left to right that `flip` (bool `[N]`) names."""
+    return torch.where(flip.to(images.device).view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
@@ -37,14 +41,17 @@ def draw(count: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, DRAWS, generator=generator)
 
 
-def augment(images: Tensor, draws: Tensor, probability: float, kinds: tuple[Kind, ...], spec: ImageSpec) -> Tensor:
-    """Each of `kinds` on each picture with `probability`, by its own row of `draws`; same shape and range.
+def augment(
+    images: Tensor, draws: Tensor, probability: float | Tensor, kinds: tuple[Kind, ...], spec: ImageSpec
+) -> Tensor:
+    """Each of `kinds` on each picture with `probability`, by its own row of `draws`; same shape and range. A
+    probability that is a scalar on the device is not waited for.
 
     On a wrapped axis pictures are moved around the edge and never stretched or turned, so that what tiles still tiles.
     Elsewhere what comes in from outside is the mirror image, with four channels nothing (transparent). Colour is moved
     within alpha: what cannot be seen stays black.
     """
-    if probability <= 0 or not kinds:
+    if not kinds or (isinstance(probability, float) and probability <= 0):
         return images
     draws = draws.to(images.device, torch.float32)
     geometry = tuple(kind for kind in kinds if kind not in ("colour", "cutout"))
@@ -58,7 +65,7 @@ def augment(images: Tensor, draws: Tensor, probability: float, kinds: tuple[Kind
     return values.to(images.dtype)
 
 
-def _of(draws: Tensor, kind: Kind, probability: float) -> tuple[Tensor, Tensor]:
+def _of(draws: Tensor, kind: Kind, probability: float | Tensor) -> tuple[Tensor, Tensor]:
     """Whether `kind` happens to each picture, float 0 or 1 `[N]`, and its further uniform numbers `[N, ...]`."""
     place = _PLACES[kind]
     return (draws[:, place] < probability).float(), draws[:, place + 1 :]
@@ -69,7 +76,7 @@ def _normal(uniform: Tensor) -> Tensor:
     return math.sqrt(2) * torch.erfinv((2 * uniform - 1).clamp(-0.9973, 0.9973))
 
 
-def _placement(draws: Tensor, probability: float, kinds: tuple[Kind, ...], spec: ImageSpec) -> Tensor:
+def _placement(draws: Tensor, probability: float | Tensor, kinds: tuple[Kind, ...], spec: ImageSpec) -> Tensor:
     """`[N, 2, 3]`: where (x, y, in pixels from the centre) the input of each output place lies."""
     count, device = len(draws), draws.device
     wrapped = torch.tensor([spec.wrap_x, spec.wrap_y], device=device)
@@ -126,7 +133,7 @@ def _warp(values: Tensor, placement: Tensor, spec: ImageSpec) -> Tensor:
     return F.grid_sample(padded + 1, torch.stack(axes, -1), "bilinear", mode, align_corners=False) - 1
 
 
-def _colour(values: Tensor, draws: Tensor, probability: float) -> Tensor:
+def _colour(values: Tensor, draws: Tensor, probability: float | Tensor) -> Tensor:
     """Brightness, contrast and, with three or more channels, saturation, each by `probability` together."""
     on, more = _of(draws, "colour", probability)
     on = on[:, None, None, None]
@@ -143,7 +150,7 @@ def _colour(values: Tensor, draws: Tensor, probability: float) -> Tensor:
     return torch.cat([colour * 2 - 1, values[:, channels:]], dim=1)
 
 
-def _cutout(values: Tensor, draws: Tensor, probability: float, spec: ImageSpec) -> Tensor:
+def _cutout(values: Tensor, draws: Tensor, probability: float | Tensor, spec: ImageSpec) -> Tensor:
     """A box of half the sides becomes grey, with four channels transparent; it continues around wrapped edges."""
     on, more = _of(draws, "cutout", probability)
     inside = on[:, None, None] > 0

@@ -75,6 +75,17 @@ def save_model(model: Model, folder: Path, extras: Callable[[Path, str], None] |
     return digest
 
 
+def weights_hash(networks: Mapping[str, nn.Module]) -> str:
+    """SHA-256 of the names and values of all parameters and buffers, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part, network in sorted(networks.items()):
+        for key, value in network.state_dict().items():
+            digest.update(
+                f"{part}.{key}".encode() + dump_tensors({"": value.detach().to("cpu", copy=True).contiguous()})
+            )
+    return digest.hexdigest()
+
+
 class Undrawn(TorchFunctionMode):
     """Within the block, tensors are not filled with first values: on `meta` there is nothing to fill, and yet a normal
     draw there loads PyTorch's compiler, which takes as long as everything else that sampling loads."""

@@ -1,9 +1,16 @@
-"""From a data set to the batches of a training."""
+"""From a data set to the batches of a training, and to the codes that a stage trains on instead of pictures."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from zeuxis import augment
 from zeuxis.config import TrainOptions
@@ -12,9 +19,17 @@ from zeuxis.families.base import Batch
 from zeuxis.images import to_float
 from zeuxis.randomness import generator_for, seed_of
 
+FIT_PICTURES = 10_000  # at most, that a part of the model is fitted to
+CHUNK_PIXELS = 2**19  # of the pictures that are encoded at once
+
+Encode = Callable[[Tensor, Tensor | None], Tensor]  # (images [N, C, H, W], labels [N] or None) -> codes [N, ...]
+
 
 class Feed:
-    """Pictures of the training split in a resumable order, as batches on the device."""
+    """Pictures of the training split in a resumable order, as batches on the device.
+
+    With `codes` (array `[1 or 2, pictures, ...]`; the second half is of the mirrored pictures) batches carry them.
+    """
 
     def __init__(self, dataset: Dataset, conditional: bool, options: TrainOptions, device: torch.device) -> None:
         self.split, self.conditional, self.device = dataset.train, conditional, device
@@ -23,13 +38,80 @@ class Feed:
         # A class-conditional model learns from the pictures that have a class.
         self.positions = everything[self.split.labels >= 0] if conditional else everything
         self.order = Order(len(self.positions), seed_of(self.seed, "order"))
+        self.chunk = max(1, min(256, CHUNK_PIXELS // (dataset.spec.height * dataset.spec.width)))
+        self.codes: NDArray[np.generic] | None = None
 
     def batch(self, images_seen: int, count: int) -> Batch:
         """The `count` pictures that follow after `images_seen`."""
-        positions = self.positions[self.order.at(images_seen, count)]
+        flip = augment.flips(count, generator_for(self.seed, "mirror", images_seen)) if self.mirror else None
+        return self._batch(self.order.at(images_seen, count), flip)
+
+    def once(self, most: int = FIT_PICTURES) -> Iterator[Batch]:
+        """Up to `most` pictures spread evenly over the training split, once, not mirrored."""
+        places = np.linspace(0, len(self.positions) - 1, min(most, len(self.positions))).astype(np.int64)
+        for start in range(0, len(places), self.chunk):
+            yield self._batch(places[start : start + self.chunk], None)
+
+    def _batch(self, places: NDArray[np.int64], flip: Tensor | None) -> Batch:
+        """The pictures at `places` among `positions`; those that `flip` names are mirrored."""
+        positions = self.positions[places]
         images = to_float(torch.from_numpy(self.split.take(positions)).to(self.device))
         images = images.contiguous(memory_format=torch.channels_last)
-        if self.mirror:
-            images = augment.mirror(images, generator_for(self.seed, "mirror", images_seen))
-        labels = torch.from_numpy(self.split.labels[positions]).to(self.device) if self.conditional else None
-        return Batch(images, labels)
+        labels, codes = None, None
+        if flip is not None:
+            images = augment.mirror(images, flip)
+        if self.conditional:
+            labels = torch.from_numpy(self.split.labels[positions]).to(self.device)
+        if self.codes is not None:
+            side = np.zeros(len(places), np.int64) if flip is None else flip.numpy().astype(np.int64)
+            codes = _tensor(np.asarray(self.codes[side, places])).to(self.device)
+        return Batch(images, labels, codes)
+
+    # -- codes -----------------------------------------------------------------------------------------------------
+    def encode(self, encode: Encode, file: Path) -> bool:
+        """Batches carry the codes of `encode` from here on; kept in `file` (.npy), which is made where there is none.
+
+        The file is whole or absent. Returns whether it was made. `OSError` where the disk is full.
+        """
+        made = not file.exists()
+        if made:
+            self._write_codes(encode, file)
+        self.codes = np.load(file, mmap_mode="r", allow_pickle=False)
+        return made
+
+    def _write_codes(self, encode: Encode, file: Path) -> None:
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        sides = (False, True) if self.mirror else (False,)
+        try:
+            with open(temporary, "wb") as stream:
+                for side, start in ((s, at) for s in sides for at in range(0, len(self.positions), self.chunk)):
+                    places = np.arange(start, min(start + self.chunk, len(self.positions)))
+                    batch = self._batch(places, torch.full((len(places),), side))
+                    with torch.inference_mode():
+                        codes = _array(encode(batch.images, batch.labels))
+                    if not stream.tell():
+                        shape = (len(sides), len(self.positions), *codes.shape[1:])
+                        header = {"descr": codes.dtype.str, "fortran_order": False, "shape": shape}
+                        np.lib.format.write_array_header_1_0(stream, header)
+                    stream.write(codes.tobytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _array(codes: Tensor) -> NDArray[np.generic]:
+    """Codes as they are kept: integers as uint16, float16 as it is, other floats as float32."""
+    if codes.is_floating_point():
+        return codes.to("cpu", torch.float16 if codes.dtype == torch.float16 else torch.float32).contiguous().numpy()
+    least, most = torch.aminmax(codes)
+    assert int(least) >= 0 and int(most) < 2**16, f"codes go from {int(least)} to {int(most)}, 0 to 65,535 can be kept"
+    return codes.cpu().contiguous().numpy().astype(np.uint16)
+
+
+def _tensor(codes: NDArray[np.generic]) -> Tensor:
+    """Kept codes as they are trained on: int64 or float32."""
+    return torch.from_numpy(codes.astype(np.int64 if codes.dtype == np.uint16 else np.float32))

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from zeuxis.checkpoint import Model, save_model
 from zeuxis.data import Dataset
 from zeuxis.files import write_bytes
-from zeuxis.images import Pixels, grid, save_png, sheet_scale
+from zeuxis.images import Pixels, grid, save_png, sheet_scale, to_float, to_pixels
 from zeuxis.sampling import Sampler, synthetic_mark
 
 SHEET_ROWS = SHEET_COLUMNS = 8
@@ -50,6 +51,23 @@ def real_sheet(dataset: Dataset, by_class: bool) -> Image.Image:
         # Spread over the whole split: neighbours in a folder are often alike.
         positions = np.linspace(0, len(split) - 1, min(len(split), rows * columns)).astype(np.int64)
     return _sheet(split.take(positions), columns)
+
+
+@torch.inference_mode()
+def reconstruction_sheet(model: Model, dataset: Dataset, device: torch.device) -> Image.Image:
+    """Rows of pictures, each above a row of their reconstructions: held-out pictures where there are any."""
+    split = dataset.val if len(dataset.val) else dataset.train
+    known = np.flatnonzero(split.labels >= 0) if model.classes else np.arange(len(split))
+    count = min(len(known), SHEET_ROWS // 2 * SHEET_COLUMNS)
+    positions = known[np.linspace(0, len(known) - 1, count).astype(np.int64)]
+    originals = split.take(positions)
+    labels = torch.from_numpy(split.labels[positions]).to(device) if model.classes else None
+    images = to_float(torch.from_numpy(originals).to(device))
+    again = to_pixels(model.family.reconstruct(model.networks, images, labels)).cpu().numpy()
+    columns = min(SHEET_COLUMNS, max(1, count))
+    rows = [side[start : start + columns] for start in range(0, count, columns) for side in (originals, again)]
+    whole = [row for row in rows if len(row) == columns]
+    return _sheet(np.concatenate(whole), columns)
 
 
 def _sheet(pixels: Pixels, columns: int) -> Image.Image:

@@ -3,8 +3,9 @@ planning and benchmarks alike."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -50,9 +51,13 @@ class Group:
         """One Adam step (Kingma & Ba 2014, Algorithm 1), none where `skipped` (a device scalar) is 1.
 
         The operator behind `torch.optim.Adam(fused=True)`: its wrappers take longer than a small network's update.
+        Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv 1711.05101, Algorithm 2) and spares biases and
+        scales, which have one axis or none.
         """
         training = self.training
         self.steps += 1 - skipped
+        if training.weight_decay:
+            self.flat.values[: self.flat.matrices].mul_(1 - rate * training.weight_decay * (1 - skipped))
         torch._fused_adam_(
             [self.flat.values], [self.flat.gradient], [self.moments[0]], [self.moments[1]], [], [self.steps],
             lr=rate, beta1=training.beta1, beta2=training.beta2, weight_decay=0.0, eps=training.epsilon,
@@ -88,19 +93,21 @@ class Stepper:
                 averaged = any(part in family.model_parts for part in phase.parts)
                 self.groups[phase.parts] = Group(own, averaged, family.training, precision == "bfloat16")
         moved = [part for parts in self.groups for part in parts]
-        assert sorted(moved) == sorted(networks), (
-            f"each of {sorted(networks)} belongs to the phases of one group, not {moved}"
+        assert sorted([*moved, *family.fitted_parts]) == sorted(networks), (
+            f"each of {sorted(networks)} belongs to the phases of one group or is fitted, not {moved}"
         )
+        self.fitted = {part: networks[part].eval().requires_grad_(False) for part in family.fitted_parts}
         self.working = {part: network for group in self.groups.values() for part, network in group.working.items()}
-        self.buffers = [b for network in networks.values() for b in network.buffers() if b.is_floating_point()]
+        self.working |= self.fitted
+        self.buffers = [b for part in moved for b in networks[part].buffers() if b.is_floating_point()]
 
     def step(
         self, phase: Phase, batch: Batch, noise: Noise, *, progress: float, average: float | None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """One update of `phase` on a batch; `average` is the averaging factor, or None to leave the averages alone.
 
-        Returns the terms of the loss as device scalars, and a device scalar that is 1 where the step was skipped
-        because its gradient was not finite.
+        Returns the terms of the loss as device scalars, and a device scalar that says whether the step was skipped: 1
+        where its gradient was not finite, 2 where it was longer than `skip_norm`, else 0.
         """
         before = [buffer.clone() for buffer in self.buffers]
         group = self.groups[phase.parts]
@@ -112,7 +119,8 @@ class Stepper:
         with kernels.using(self.kernels):
             terms = self._backward(phase, group, batch, noise, progress)
         norm = group.flat.norm()
-        skipped = (norm - norm != 0).float()  # infinity and NaN differ from themselves by NaN
+        reason = self._judged(group, norm)
+        skipped = reason.clamp(max=1)
         group.update(learning_rate(self.family.training, progress), skipped)
         with torch.no_grad():
             for buffer, old in zip(self.buffers, before, strict=True):
@@ -120,7 +128,17 @@ class Stepper:
         self.family.after_step(phase, self.networks, batch)
         if average is not None and group.average is not None:
             group.average.update(group.flat, average, skipped)
-        return {**terms, "gradient norm": norm}, skipped
+        return {**terms, "gradient norm": norm}, reason
+
+    def _judged(self, group: Group, norm: Tensor) -> Tensor:
+        """Whether and why the step is to be skipped, a device scalar; clips the gradient where that is asked for."""
+        training = self.family.training
+        reason = (norm - norm != 0).float()  # infinity and NaN differ from themselves by NaN
+        if training.skip_norm:
+            reason = torch.where((reason == 0) & (norm > training.skip_norm), 2.0, reason)
+        if training.clip_norm:
+            group.flat.gradient.mul_((training.clip_norm / norm).clamp(max=1))
+        return reason
 
     def _backward(self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
         """Accumulates gradients over micro-batches, each weighted by its share of the batch; returns mean terms."""
@@ -143,20 +161,34 @@ class Stepper:
     @property
     def averaged(self) -> dict[str, nn.Module]:
         """The averaged networks of the model's parts, in evaluation mode."""
-        averages = [group.average for group in self.groups.values() if group.average is not None]
-        return {
-            part: average.networks[part]
-            for part in self.family.model_parts
-            for average in averages
-            if part in average.networks
-        }
+        found: dict[str, nn.Module] = dict(self.fitted)
+        for group in self.groups.values():
+            found |= group.average.networks if group.average is not None else {}
+        return {part: found[part] for part in self.family.model_parts}
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[dict[str, nn.Module]]:
+        """All parts in evaluation mode: averaged where there is an average, else as they are trained."""
+        networks = {**self.networks, **self.averaged}
+        moved = [network for network in networks.values() if network.training]
+        for network in moved:
+            network.eval()
+        try:
+            yield networks
+        finally:
+            for network in moved:
+                network.train()
+
+    def _averages(self) -> dict[str, nn.Module]:
+        """The averaged networks that are not the networks themselves."""
+        return {part: network for part, network in self.averaged.items() if part not in self.fitted}
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that a step changes, by name."""
+        """Every tensor that a step or a fit changes, by name."""
         state: dict[str, Tensor] = {}
         for part, network in self.networks.items():
             state |= prefixed(f"network.{part}", network.state_dict())
-        for part, network in self.averaged.items():
+        for part, network in self._averages().items():
             state |= prefixed(f"average.{part}", network.state_dict())
         for parts, group in self.groups.items():
             moments = {"first": group.moments[0], "second": group.moments[1], "steps": group.steps}
@@ -166,7 +198,7 @@ class Stepper:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes over what `state` returned; `KeyError` or `RuntimeError` where it does not fit."""
         with torch.no_grad():
-            for kind, networks in (("network", self.networks), ("average", self.averaged)):
+            for kind, networks in (("network", self.networks), ("average", self._averages())):
                 for part, network in networks.items():
                     network.load_state_dict(under(f"{kind}.{part}", state))
             for parts, group in self.groups.items():

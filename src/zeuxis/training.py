@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zeuxis.checkpoint import Model, StateStore
+from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset
 from zeuxis.errors import RunFault, StateError, UserError
@@ -28,14 +28,15 @@ from zeuxis.randomness import generator_for, seed_of
 from zeuxis.runs import RunFolder
 from zeuxis.sampling import Sampler, synthetic_mark
 from zeuxis.signals import stop_signals
-from zeuxis.snapshot import real_sheet, sample_sheet, write_model
+from zeuxis.snapshot import real_sheet, reconstruction_sheet, sample_sheet, write_model
 from zeuxis.steps import Stepper, average_factor
 from zeuxis.tracking import Statistics
 
 SKIPS_IN_A_ROW = 10  # that many non-finite steps without a good one between them end the run
+LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
 STATUS_ROWS = 200  # rows of stats.jsonl over a stage
 SNAPSHOT_SHARE = 0.1  # of a budget that samples, scores and model folders may take
-REPLAN_SHARE = 0.02  # of the budget between two looks at the clock
+REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
 STATE_SECONDS = 60.0
 # `make` and `timeout` pass a signal on that the whole process group was sent already: that is not a second one.
 EXIT_SECONDS = 0.3  # what the process needs after its last file
@@ -115,11 +116,12 @@ class Training:
         self.started, self.elapsed_before = time.monotonic() if started is None else started, 0.0
         # Counters, all of them in the resume state.
         self.images_seen = self.stage = self.stage_start = 0
+        self.total_images: int = self.resolved["total_images"]  # of all stages, where no clock bends their plans
         self.rows = self.snapshots = self.rollbacks = 0
         self.snapshot_seconds = self.snapshot_total = 0.0  # of one, of all
         self.snapshot_images = -1  # where the last one was taken
         self.best: tuple[str, float] | None = None
-        self.plan = self._plan_of(self.resolved["total_images"])
+        self.plan = self._plan_of()
         self.terms: dict[str, float] = {}
         self._restore()
 
@@ -134,30 +136,42 @@ class Training:
         """Images seen in the present stage."""
         return self.images_seen - self.stage_start
 
-    def _plan_of(self, total_images: int) -> Plan:
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether the model is whole: it can be sampled, scored and chosen."""
+        return self.stage == len(self.stages) - 1
+
+    def _plan_of(self) -> Plan:
+        """The plan of the present stage, as long as its share of all images."""
         batch = self.family.training.batch
-        return Plan(max(1, math.ceil(total_images * self.stages[self.stage].share / batch)) * batch)
+        return Plan(max(1, math.ceil(self.total_images * self.stages[self.stage].share / batch)) * batch)
+
+    @property
+    def _share_begun(self) -> float:
+        """The share of the budget that the stages up to the present one have together."""
+        return min(1.0, sum(stage.share for stage in self.stages[: self.stage + 1]))
 
     def _seconds_to_train(self) -> float:
         """What the budget leaves for steps of this stage, after what is still to be written; infinite without one."""
         if self.options.budget is None:
             return math.inf
-        share = sum(stage.share for stage in self.stages[: self.stage + 1])
-        return self.options.budget * share - self.elapsed - self._snapshot_reserve() - EXIT_SECONDS
+        ends = self.options.budget * self._share_begun
+        return ends - self.elapsed - self._snapshot_reserve() - (EXIT_SECONDS if self.in_last_stage else 0.0)
 
     def _snapshot_reserve(self) -> float:
         """Seconds that the snapshots to come take: within their share of a budget, and the last one in any case."""
         to_come = (self.options.snapshots - self.snapshots) * self.snapshot_seconds
         if self.options.budget is None:
             return to_come
-        left = SNAPSHOT_SHARE * self.options.budget - self.snapshot_total
+        left = SNAPSHOT_SHARE * self.options.budget * self._share_begun - self.snapshot_total
         return min(to_come, max(self.snapshot_seconds, left))
 
     def _snapshot_is_affordable(self) -> bool:
         """Whether one more snapshot, and the last one after it, fit into their share of the budget."""
         if self.options.budget is None or self.snapshots + 1 >= self.options.snapshots:
             return True
-        return self.snapshot_total + 2 * self.snapshot_seconds <= SNAPSHOT_SHARE * self.options.budget
+        allowed = SNAPSHOT_SHARE * self.options.budget * self._share_begun
+        return self.snapshot_total + 2 * self.snapshot_seconds <= allowed
 
     def _replan(self, images_per_second: float) -> None:
         """Bends the plan to what this machine does, so that schedules end when the budget does."""
@@ -210,12 +224,11 @@ class Training:
     def _extend(self) -> None:
         """A finished run goes on in its last stage, towards a larger --kimg or --budget."""
         if self.options.kimg is not None:
-            plan = self._plan_of(round(self.options.kimg * 1000))
+            self.total_images = round(self.options.kimg * 1000)
         elif self.options.budget is not None:
             # What was spent of the new budget is the share of its schedules that is done.
-            plan = self._plan_of(round(self.images_seen * max(1.0, self.options.budget / self.elapsed_before)))
-        else:
-            plan = self.plan
+            self.total_images = round(self.images_seen * max(1.0, self.options.budget / self.elapsed_before))
+        plan = self._plan_of()
         if plan.total_images <= self.in_stage:
             raise UserError("--resume", str(self.folder.path), "a larger --kimg or --budget: this run is finished",
                             "or train anew without --resume")  # fmt: skip
@@ -229,12 +242,13 @@ class Training:
         begun = self.folder.config["asked"]["options"].get("kimg")
         if self.options.kimg is None or self.options.kimg == begun:
             return
-        plan = self._plan_of(round(self.options.kimg * 1000))
+        self.total_images = round(self.options.kimg * 1000)
+        plan = self._plan_of()
         if plan.total_images <= self.in_stage:
             raise UserError("--kimg", self.options.kimg, f"more than the {self.images_seen / 1000:g} that were shown",
                             "leave --kimg out to go on as it was begun")  # fmt: skip
         self.plan.replan(self.in_stage, plan.total_images)
-        self.folder.log(f"length changed to {plan.total_images} images")
+        self.folder.log(f"length changed to {self.total_images} images")
 
     @contextlib.contextmanager
     def _disk(self, what: str) -> Iterator[None]:
@@ -252,16 +266,19 @@ class Training:
         with contextlib.closing(self.folder), stop_signals() as signalled:
             self._begin()
             while True:
+                self._open_codes()
                 if not self._run_stage(
                     score, lambda: signalled.is_set() or (stop is not None and stop(self.images_seen))
                 ):
                     self.save()
                     self.folder.log(f"interrupted at {self.images_seen} images, state saved; the same command goes on")
                     return Outcome("interrupted", self.folder.path, self.images_seen, self.best)
-                if self.stage == len(self.stages) - 1:
+                if self.in_last_stage:
                     break
                 self.stage, self.stage_start, self.snapshots, self.rows = self.stage + 1, self.images_seen, 0, 0
-                self.plan = self._plan_of(self.resolved["total_images"])
+                self.plan = self._plan_of()
+                self.folder.log(f"stage {self.stages[self.stage].name} begins at {self.images_seen} images")
+                self.save()
             self.save()
             with self._disk("mark of the end"):
                 self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.best})
@@ -279,10 +296,27 @@ class Training:
         with self._disk("sheet of real pictures"):
             save_png(real_sheet(self.dataset, bool(self.family.classes)), self.folder.path / "reals.png")
 
+    def _open_codes(self) -> None:
+        """Where the present stage trains on codes: makes them once, a resume takes the same file."""
+        stage = self.stages[self.stage]
+        self.feed.codes = None
+        if not stage.codes:
+            return
+        moving = {part for later in self.stages[self.stage :] for phase in later.phases for part in phase.parts}
+        with self.stepper.at_rest() as networks:
+            still = {part: net for part, net in networks.items() if part not in {*moving, *self.family.fitted_parts}}
+            file = self.folder.path / f"codes-{stage.name}-{weights_hash(still)[:16]}.npy"
+            with self._disk("codes"):
+                if self.feed.encode(lambda images, labels: self.family.codes(stage, networks, images, labels), file):
+                    self.folder.log(f"codes of {len(self.feed.positions)} pictures for stage {stage.name}")
+                    for other in self.folder.path.glob(f"codes-{stage.name}-*.npy"):
+                        if other != file:
+                            other.unlink()
+
     def _run_stage(self, score: Score | None, leave: Callable[[], bool]) -> bool:
         """Steps until the plan of the present stage is fulfilled; False where it was left before."""
         family, stepper, size = self.family, self.stepper, self.family.training.batch
-        stepping, images_before = 0.0, self.images_seen  # of this sitting
+        stepping, images_before, looked = 0.0, self.images_seen, False  # of this sitting
         last_state = last_plan = last_shown = self.elapsed
         # One step at least, however short the budget: what is called finished was trained.
         while (progress := self.plan.progress(self.in_stage)) < 1.0 and (
@@ -304,7 +338,10 @@ class Training:
                 self._status(progress)
             stepping += time.monotonic() - began
             rate, now = (self.images_seen - images_before) / stepping, self.elapsed
-            if self.options.budget and now - last_plan > REPLAN_SHARE * self.options.budget:
+            # A stage's first look comes soon: what a stage before it took says nothing about this one.
+            wait = min(REPLAN_SHARE * (self.options.budget or 0), math.inf if looked else FIRST_LOOK_SECONDS)
+            if self.options.budget and now - last_plan > wait:
+                looked = True
                 self._replan(rate)
                 last_plan = now
             if math.floor(progress * self.options.snapshots) > self.snapshots:
@@ -348,34 +385,59 @@ class Training:
                        "try a smaller training.learning_rate by --set, or --precision float32")  # fmt: skip
             self.folder.log(message)
             raise RunFault(message)
+        in_a_row = self.statistics.too_large_in_a_row
+        if in_a_row >= LARGE_IN_A_ROW:
+            message = (f"the gradients of the last {in_a_row} steps were longer than training.skip_norm = "
+                       f"{self.family.training.skip_norm:g} and the steps were skipped; "
+                       f"stopped at {self.images_seen} images: set a larger training.skip_norm by --set")  # fmt: skip
+            self.folder.log(message)
+            raise RunFault(message)
 
     def _snapshot(self, score: Score | None) -> None:
-        """Samples from fixed seeds, the score that chooses the model, and the model folder where it is the best so
-        far."""
+        """Sheets, and in the last stage the score that chooses the model, and its folder where it is the best so far.
+
+        Before the last stage there is nothing to sample: what can be shown are reconstructions.
+        """
         began = time.monotonic()
         self.snapshots += 1
         self.snapshot_images = self.images_seen
-        model = self.model
-        sampler = Sampler(model, self.device)
+        result, better = "", False
         with self._disk("snapshot"):
-            sheet = sample_sheet(sampler)
-            name = f"samples-{self.images_seen / 1000:010.3f}kimg.png"  # short runs have several in one kimg
-            save_png(sheet, self.folder.path / name, synthetic_mark(model))
-            name, value = score(sampler(range(10**9))) if score else ("images seen", -float(self.images_seen))
-            if score:
-                self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": name, "value": value,
-                                                  "seconds": round(self.elapsed, 3)})  # fmt: skip
-            better = self.best is None or not math.isfinite(self.best[1]) or value < self.best[1]
-            if better:
-                self.best = (name, value)
-                model.about["chosen_by"] = f"{name} {value:.5g}" if score else "last snapshot"
-                write_model(model, sheet, self.folder.path / "model")
+            if self.in_last_stage:
+                with self.stepper.at_rest() as networks:
+                    self.family.fit(networks, self.feed.once, seed_of(self.options.seed, "fit", self.images_seen))
+                result, better = self._choose(score)
+            if "reconstruct" in self.family.capabilities:
+                sheet = reconstruction_sheet(self.model, self.dataset, self.device)
+                save_png(sheet, self._sheet_file("reconstructions"), synthetic_mark(self.model))
         self.snapshot_seconds = time.monotonic() - began
         self.snapshot_total += self.snapshot_seconds
         if better:
             self.save(best=True)
-        chosen = ", the best so far" if better and score else ""
-        self.folder.log(f"snapshot at {self.images_seen} images" + (f": {name} {value:.5g}{chosen}" if score else ""))
+        stage = "" if self.in_last_stage else f" in stage {self.stages[self.stage].name}"
+        self.folder.log(f"snapshot at {self.images_seen} images{stage}{result}")
+
+    def _choose(self, score: Score | None) -> tuple[str, bool]:
+        """Samples from fixed seeds and scores them; writes the model where it is the best so far. Returns what to say
+        of it, and whether it was written."""
+        model = self.model
+        sampler = Sampler(model, self.device)
+        sheet = sample_sheet(sampler)
+        save_png(sheet, self._sheet_file("samples"), synthetic_mark(model))
+        name, value = score(sampler(range(10**9))) if score else ("images seen", -float(self.images_seen))
+        if score:
+            self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": name, "value": value,
+                                              "seconds": round(self.elapsed, 3)})  # fmt: skip
+        better = self.best is None or not math.isfinite(self.best[1]) or value < self.best[1]
+        if better:
+            self.best = (name, value)
+            model.about["chosen_by"] = f"{name} {value:.5g}" if score else "last snapshot"
+            write_model(model, sheet, self.folder.path / "model")
+        return (f": {name} {value:.5g}{', the best so far' if better else ''}" if score else ""), better
+
+    def _sheet_file(self, what: str) -> Path:
+        # Short runs have several in one kimg.
+        return self.folder.path / f"{what}-{self.images_seen / 1000:010.3f}kimg.png"
 
     @property
     def model(self) -> Model:
@@ -387,5 +449,5 @@ class Training:
         return Model(self.family, self.stepper.averaged, self.resolved["model"], classes, counts, "", about)
 
 
-COUNTERS = ("images_seen", "stage", "stage_start", "rows", "snapshots", "rollbacks", "snapshot_seconds",
+COUNTERS = ("images_seen", "total_images", "stage", "stage_start", "rows", "snapshots", "rollbacks", "snapshot_seconds",
             "snapshot_total", "snapshot_images", "best")  # fmt: skip
