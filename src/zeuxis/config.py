@@ -48,6 +48,11 @@ class ImageSpec(Config):
         return (self.channels, self.height, self.width)
 
     @property
+    def item_shape(self) -> tuple[int, ...]:
+        """What one place of a batch is: `(C, H, W)` of a picture, `(T, C, H, W)` of a clip."""
+        return self.shape if self.frames == 1 else (self.frames, *self.shape)
+
+    @property
     def size(self) -> int:
         """Values in one frame: C * H * W."""
         return self.channels * self.height * self.width
@@ -55,7 +60,8 @@ class ImageSpec(Config):
     def __str__(self) -> str:
         colour = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
         wrap = "".join(axis for axis, on in (("x", self.wrap_x), ("y", self.wrap_y)) if on)
-        return f"{self.width}x{self.height} {colour}" + (f" wrap {wrap}" if wrap else "")
+        frames = f", {self.frames} frames" if self.frames > 1 else ""
+        return f"{self.width}x{self.height} {colour}" + (f" wrap {wrap}" if wrap else "") + frames
 
 
 class DataOptions(Config):
@@ -98,7 +104,7 @@ class TrainOptions(Config):
     mirror: bool = False
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    kernels: Literal["auto", "plain", "patches"] = "auto"
+    kernels: Literal["auto", "plain", "patches", "winograd"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
     snapshots: int = Field(default=10, ge=1, le=1000)
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -23,27 +23,28 @@ MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def to_float(pixels: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """uint8 `[N, C, H, W]` with straight alpha -> float (32 bits unless `dtype`) `[-1, 1]`, premultiplied, same
-    shape."""
+    """uint8 `[N, C, H, W]` (or `[N, T, C, H, W]`) with straight alpha -> float (32 bits unless `dtype`) `[-1, 1]`,
+    premultiplied, same shape."""
     import torch
 
     values = pixels.to(dtype or torch.float32)
-    if pixels.shape[1] == 4:
-        alpha = values[:, 3:] / 255
-        values = torch.cat([values[:, :3] * alpha, values[:, 3:]], dim=1)
+    if pixels.shape[-3] == 4:
+        alpha = values[..., 3:, :, :] / 255
+        values = torch.cat([values[..., :3, :, :] * alpha, values[..., 3:, :, :]], dim=-3)
     return values.div_(127.5).sub_(1)
 
 
 def to_pixels(values: torch.Tensor) -> torch.Tensor:
-    """Float `[-1, 1]` `[N, C, H, W]` with premultiplied alpha -> uint8 with straight alpha, rounded to nearest."""
+    """Float `[-1, 1]` `[N, C, H, W]` (or `[N, T, C, H, W]`) with premultiplied alpha -> uint8 with straight alpha,
+    rounded to nearest."""
     import torch
 
-    unit = values.detach().float().clamp(-1, 1).add(1).div(2)  # [N, C, H, W] in [0, 1]
-    if values.shape[1] == 4:
-        alpha = unit[:, 3:]
+    unit = values.detach().float().clamp(-1, 1).add(1).div(2)  # in [0, 1]
+    if values.shape[-3] == 4:
+        alpha = unit[..., 3:, :, :]
         # Below half a level of alpha the colour cannot be seen and its quotient is noise: it becomes black.
-        colour = torch.where(alpha > 0.5 / 255, unit[:, :3] / alpha.clamp_min(0.5 / 255), 0).clamp(0, 1)
-        unit = torch.cat([colour, alpha], dim=1)
+        colour = torch.where(alpha > 0.5 / 255, unit[..., :3, :, :] / alpha.clamp_min(0.5 / 255), 0).clamp(0, 1)
+        unit = torch.cat([colour, alpha], dim=-3)
     return unit.mul(255).round().to(torch.uint8)
 
 

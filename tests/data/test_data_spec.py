@@ -167,7 +167,7 @@ def test_the_report_of_a_scan_suggests_what_training_reads(
 
 
 def test_sequences_are_not_read_yet(opened: Callable[..., Dataset]) -> None:
-    with pytest.raises(UserError, match=r"--frames: got 4, allowed: 1 \(sequences are not read yet\)"):
+    with pytest.raises(UserError, match=r"--frames: got 4, allowed: 1 for digits, .*; try moving-digits"):
         opened("digits", frames=4)
 
 

@@ -79,6 +79,7 @@ class ZipSource:
             classes=found.classes,
             skipped=sorted(skipped),
             notes=found.notes,
+            documents=documents,
         )
 
     def _check_whole(self, members: list[zipfile.ZipInfo]) -> None:

@@ -29,6 +29,7 @@ from zeuxis.data.pool import Pool, available_cores
 from zeuxis.data.records import Flag, Records, empty_records, has
 from zeuxis.data.report import Report
 from zeuxis.data.stacked import stacked_result
+from zeuxis.data.windows import cut, refuse_other_sizes
 
 FORMAT = 1  # of what scanning means: a change makes old entries unknown
 PEEK = 48  # pictures looked at before the pass
@@ -50,7 +51,9 @@ def prepare(
     The store is None where not one picture can be used. One process builds; others wait and then use what it
     built.
     """
-    asked = [options.resolution, options.fit, options.channels, options.max_pixels]
+    asked: list[object] = [options.resolution, options.fit, options.channels, options.max_pixels]
+    if options.frames > 1:
+        asked.append(options.frames)
     quick = fingerprint([FORMAT, source.quick(), asked])[:32]
     known = cache.find(quick)
     if known is not None:
@@ -84,27 +87,37 @@ class _Build:
         with Pool((self.workers or available_cores()) if many else 1) as pool:  # workers start while we list
             listing = self.source.listing()
             records, reasons, shape, why = self._decode(listing, pool)
+        windows = cut(listing, records, self.options.frames) if self.options.frames > 1 else None
         skipped = [*listing.skipped, *((listing.name(index), reasons[index]) for index in sorted(reasons))]
-        good = np.flatnonzero(has(records, Flag.OK))
+        good = np.flatnonzero(has(records, Flag.OK)) if windows is None else windows.starts
         report = Report(
             self.source.name, files=len(listing) + len(listing.skipped), pictures=len(good), skipped=skipped
         )
         report.notes = listing.notes
+        if windows is not None:
+            report.skipped += windows.skipped
+            report.notes, report.frames = [*listing.notes, *windows.notes], windows.length
         if not len(good):
             return None, report
-        records = records[good]
+        records = records[good] if windows is None else windows.records
         groups, copies = exact_groups(records)
-        near, equal = self._near(records, groups, good, (len(listing), *shape))
+        if windows is None:
+            near, equal = self._near(records, groups, good, (len(listing), *shape))
+        else:  # the split goes by clip
+            near, equal, groups = np.empty((0, 2), np.int64), np.empty((0, 2), np.int64), windows.groups
         labels, classes = _classes_that_occur(listing.labels[good], listing.classes)
         make_report(report, listing, good, records, copies, near, labels, classes, shape, why)
         report.seconds = round(time.monotonic() - self.started, 3)
         names = [listing.names[index] for index in good] if listing.names else []
+        if windows is not None:
+            names = windows.names
         (self.folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
         index = {
             "fingerprint": _content(names, records, labels, classes, listing.splits[good]),
             "shape": [len(listing), *shape],
             "fit": self.options.fit,
             "classes": list(classes),
+            "frames": self.options.frames,
         }
         merged = merge_groups(groups, equal)
         columns = {"slots": good, "labels": labels, "declared": listing.splits[good], "groups": merged}
@@ -123,24 +136,28 @@ class _Build:
         """Records and reasons of all files, the shape of the written pixels and why it is that."""
         guess = self._guess(listing, pool)
         records, reasons = self._pass(listing, pool, guess, "reading pictures")
+        if listing.clips is not None:
+            refuse_other_sizes(listing.clips, records, reasons)
         good = records[has(records, Flag.OK)]
         if not len(good):
             return records, reasons, guess, ""
         shape, why = decide(good, self.options)
         if shape != guess:  # decided once: what is grey at one size may not be at another
             records, reasons = self._pass(listing, pool, shape, "resizing pictures")
+            if listing.clips is not None:
+                refuse_other_sizes(listing.clips, records, reasons)
         return records, reasons, shape, why
 
     def _guess(self, listing: Listing, pool: Pool) -> Shape:
         """What `auto` will probably mean, from a few pictures."""
         peeked = empty_records(0)
-        if listing.stacked is not None:
+        if listing.stacked is not None and not listing.items:
             first = next(listing.stacked.blocks(PEEK), None)
             if first is not None:
                 peeked = stacked_result(first, _swap(listing.stacked.shape), self.options.fit)[1]
-        elif len(listing):
-            step = max(1, len(listing) // PEEK)
-            few = [listing.items[index] for index in range(0, len(listing), step)]
+        elif len(listing.items):
+            step = max(1, len(listing.items) // PEEK)
+            few = listing.items[::step]
             jobs = (self._job(listing, few[start : start + 8], 0, (4, 8, 8), "") for start in range(0, len(few), 8))
             results: list[Records] = []
             pool.run(jobs, lambda job, result: results.append(result.records))
@@ -168,28 +185,31 @@ class _Build:
             done += len(job.items)
             self.progress(what, done, total)
 
+        pool.run(self._jobs(listing, shape), take)
         if listing.stacked is None:
-            pool.run(self._jobs(listing, shape), take)
             return records, reasons
-        start = 0
+        start = first = len(listing.items)
         for block in listing.stacked.blocks(max(1, JOB_PIXEL_BYTES // math.prod(listing.stacked.shape))):
             pixels, part = stacked_result(block, shape, self.options.fit)
             write_pixels(str(self.out), start, pixels)
             records[start : start + len(block)] = part
             start += len(block)
             self.progress(what, start, total)
+        for place, reason in listing.broken.items():
+            records[first + place] = 0
+            reasons[first + place] = reason
         return records, reasons
 
     def _jobs(self, listing: Listing, shape: Shape) -> Iterator[Job]:
         """Runs of files, bounded in number, in bytes to read and in bytes of pixels."""
         most = max(1, min(JOB_FILES, JOB_PIXEL_BYTES // math.prod(shape)))
         start, size = 0, 0
-        for index in range(len(listing)):
+        for index in range(len(listing.items)):
             if index > start and (index - start == most or size + listing.sizes[index] > JOB_FILE_BYTES):
                 yield self._job(listing, listing.items[start:index], start, shape, str(self.out))
                 start, size = index, 0
             size += int(listing.sizes[index])
-        if start < len(listing):
+        if start < len(listing.items):
             yield self._job(listing, listing.items[start:], start, shape, str(self.out))
 
     def _job(self, listing: Listing, items: list[object], start: int, shape: Shape, out: str) -> Job:

@@ -66,6 +66,7 @@ class Store:
     labels: NDArray[np.int64]
     declared: NDArray[np.int8]
     groups: NDArray[np.uint64]
+    frames: int = 1  # that follow after each slot and belong to it
 
     def preview(self, count: int) -> NDArray[np.uint8]:
         """Up to `count` pictures spread evenly over the set, uint8 `[n, C, H, W]`."""
@@ -109,7 +110,8 @@ class Cache:
             if _probe(folder / name) != index[name]:
                 raise ValueError(f"{name} is not what the index says")
         pixels = np.memmap(path, np.uint8, "r", shape=shape)
-        return Store(folder, index["fingerprint"], tuple(index["classes"]), pixels, slots, labels, declared, groups)
+        content_key, classes, frames = index["fingerprint"], tuple(index["classes"]), index.get("frames", 1)
+        return Store(folder, content_key, classes, pixels, slots, labels, declared, groups, frames)
 
     @contextlib.contextmanager
     def building(self, quick: str, progress: Callable[[str, int, int], None] | None = None) -> Iterator[Path]:

@@ -16,26 +16,35 @@ from zeuxis.data.arrays import WANTED, ArrayFileSource, ArraySource
 from zeuxis.data.build import prepare
 from zeuxis.data.builtin import BUILTIN, DigitsSource, FashionSource
 from zeuxis.data.cache import Cache, Store, cache_root
+from zeuxis.data.clips import ReelSource, clip_source
 from zeuxis.data.folder import FolderSource
 from zeuxis.data.idx import IdxSource, images_in
 from zeuxis.data.listing import TEST, TRAIN, VAL, Source
+from zeuxis.data.moving import FRAMES, MOVING, MovingSource, parse_moving
+from zeuxis.data.reels import STACKS, VIDEOS, ending
 from zeuxis.data.report import Report
 from zeuxis.data.split import split
 from zeuxis.errors import DataError, UserError
 
 Pixels = NDArray[np.uint8]
-FORMS = f"a folder, a .zip, .npz, .npy or idx file, or one of {', '.join(BUILTIN)}"
+FORMS = f"a folder, a .zip, .npz, .npy or idx file, or one of {', '.join((*BUILTIN, *MOVING))}"
+CLIP_FORMS = f"a folder or .zip of clips, a .npz, .npy, GIF or video file, or one of {', '.join(MOVING)}"
 MAX_NAME = 40  # characters
 
 
 class Split:
     """Some pictures of a data set in a fixed order; pixels stay on the disk until they are taken.
 
-    `labels` is int64 `[N]`, -1 where a picture has none.
+    `labels` is int64 `[N]`, -1 where a picture has none. With `frames` above 1 a picture is a window of so many frames,
+    everywhere `[n, T, C, H, W]` in place of `[n, C, H, W]`, and `clips` int64 `[N]` says which clip it was cut from.
     """
 
-    def __init__(self, pixels: Pixels, slots: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        self._pixels, self._slots, self.labels = pixels, slots, labels
+    def __init__(
+        self, pixels: Pixels, slots: NDArray[np.int64], labels: NDArray[np.int64], frames: int = 1,
+        clips: NDArray[np.int64] | None = None,
+    ) -> None:  # fmt: skip
+        self._pixels, self._slots, self.labels, self.frames = pixels, slots, labels, frames
+        self.clips = np.arange(len(slots)) if clips is None else clips
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -43,12 +52,15 @@ class Split:
     def take(self, positions: Any) -> Pixels:
         """Pictures at `positions` (int `[n]`, in any order, repeats allowed) as uint8 `[n, C, H, W]`,
         straight alpha."""
-        return np.asarray(self._pixels[self._slots[np.asarray(positions, np.int64)]])
+        slots = self._slots[np.asarray(positions, np.int64)]
+        if self.frames > 1:
+            slots = slots[:, None] + np.arange(self.frames)  # [n, T]
+        return np.asarray(self._pixels[slots])
 
     def batches(self, size: int) -> Iterator[Pixels]:
         """All pictures in order, uint8 `[n, C, H, W]` with n = `size` but for the last."""
         for start in range(0, len(self), size):
-            yield np.asarray(self._pixels[self._slots[start : start + size]])
+            yield self.take(np.arange(start, min(start + size, len(self))))
 
     def all(self) -> Pixels:
         """All pictures in memory, uint8 `[N, C, H, W]`."""
@@ -69,13 +81,18 @@ class Dataset:
         self.source = ""
         channels, height, width = store.pixels.shape[1:]
         wrap = {"wrap_x": "x" in options.wrap, "wrap_y": "y" in options.wrap}
-        self.spec = ImageSpec(height=height, width=width, channels=channels, **wrap)
+        self.spec = ImageSpec(height=height, width=width, channels=channels, frames=store.frames, **wrap)
         self.classes, self.fingerprint = store.classes, store.fingerprint
         self.key = fingerprint([store.fingerprint, options.to_json()])
         cut = [options.fit, options.split_seed, options.test_fraction, options.val_fraction]
         self.pictures_key = fingerprint([store.fingerprint, store.pixels.shape[1:], cut])
         self._store = store
-        codes = split(store.groups, store.labels, store.declared, options)
+        # All windows of a clip share its group, and whole clips are held out.
+        groups, first, self._clips = np.unique(store.groups, return_index=True, return_inverse=True)
+        if store.frames > 1:
+            codes = split(groups, store.labels[first], store.declared[first], options)[self._clips]
+        else:
+            codes = split(store.groups, store.labels, store.declared, options)
         self.positions = {code: np.flatnonzero(codes == code) for code in (TRAIN, VAL, TEST)}
         self.train, self.val, self.test = (self._split(code) for code in (TRAIN, VAL, TEST))
         counted = self.train.labels[self.train.labels >= 0]
@@ -83,7 +100,8 @@ class Dataset:
 
     def _split(self, code: int) -> Split:
         which = self.positions[code]
-        return Split(self._store.pixels, self._store.slots[which], self._store.labels[which])
+        store = self._store
+        return Split(store.pixels, store.slots[which], store.labels[which], store.frames, self._clips[which])
 
     def __len__(self) -> int:
         return len(self._store.slots)
@@ -122,12 +140,12 @@ def open_dataset(
     """
     if isinstance(data, Dataset):
         return data
-    source, root = _source(data, labels, cache_dir), cache_root(cache_dir)
-    _one_frame(options)
+    options = with_frames(data, options)
+    source, root = _source(data, labels, cache_dir, options), cache_root(cache_dir)
     store, report = prepare(source, options, Cache(root), workers, progress)
     dataset = Dataset(source.name, store, report, options) if store is not None else None
     if dataset is not None and isinstance(data, (str, Path)):
-        dataset.source = str(data) if str(data) in BUILTIN else str(Path(data).resolve())
+        dataset.source = str(data) if _is_name(str(data)) else str(Path(data).resolve())
     left = len(dataset.train) if dataset is not None else 0
     if dataset is None or left < minimum:
         raise DataError(
@@ -149,13 +167,15 @@ def scan(
 ) -> Report:
     """Decodes every picture and reports what was found; fills the cache too, so that training then starts at
     once."""
-    _one_frame(options)
-    return prepare(_source(source, None, cache_dir), options, Cache(cache_root(cache_dir)), workers, progress)[1]
+    options = with_frames(source, options)
+    return prepare(_source(source, None, cache_dir, options), options, Cache(cache_root(cache_dir)), workers, progress)[
+        1
+    ]
 
 
 def is_data(data: str | Path) -> bool:
     """Whether `data` names something that `open_dataset` would try to open; reads at most a few bytes."""
-    return str(data) in BUILTIN or Path(data).exists()
+    return _is_name(str(data)) or Path(data).exists()
 
 
 def safe_name(name: str) -> str:
@@ -164,9 +184,15 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:MAX_NAME].strip("-._").lower() or "data"
 
 
-def _one_frame(options: DataOptions) -> None:
-    if options.frames > 1:
-        raise UserError("--frames", options.frames, "1 (sequences are not read yet)", "leave --frames out")
+def with_frames(data: object, options: DataOptions) -> DataOptions:
+    """The options with the frames of a built-in set of clips where none were asked for."""
+    if isinstance(data, (str, Path)) and str(data).partition(":")[0] in MOVING and options.frames == 1:
+        return options.model_copy(update={"frames": FRAMES})
+    return options
+
+
+def _is_name(data: str) -> bool:
+    return data in BUILTIN or data.partition(":")[0] in MOVING
 
 
 def _what_was_there(report: Report) -> str:
@@ -174,35 +200,55 @@ def _what_was_there(report: Report) -> str:
         name, reason = report.skipped[0]
         seen = f"{report.files} files were seen, {len(report.skipped)} skipped"
         return f"{seen}, first {name}: {reason}; see `zeuxis data check`"
+    if report.frames > 1:
+        return f"{report.pictures} windows of {report.frames} frames were found; give more clips, or fewer --frames"
     return f"{report.pictures} pictures were found; give more, or lower test_fraction and val_fraction"
 
 
-def _source(data: str | Path | NDArray[Any], labels: NDArray[Any] | None, cache_dir: Path | None) -> Source:
+def _source(
+    data: str | Path | NDArray[Any], labels: NDArray[Any] | None, cache_dir: Path | None, options: DataOptions
+) -> Source:
     """The source behind any form of DATA."""
+    clips, most = options.frames > 1, options.max_pixels
     if isinstance(data, np.ndarray):
-        return ArraySource(data, labels)
+        return ReelSource(None, data, labels, most) if clips else ArraySource(data, labels)
     if labels is not None:
         raise UserError("labels", "an array", "labels only beside an array of pictures", "put them in metadata.jsonl")
     if not isinstance(data, (str, Path)):
         raise DataError("DATA", type(data).__name__, f"{FORMS}, or an array of {WANTED}", "")
+    moving = parse_moving(str(data))
+    if moving is not None:
+        return MovingSource(*moving, options.frames, cache_root(cache_dir))
+    if clips and str(data) in BUILTIN:
+        raise UserError("--frames", options.frames, f"1 for {data}, which has no clips", f"try moving-{data}")
     if str(data) == "digits":
         return DigitsSource()
     if str(data) == "fashion-mnist":
         return FashionSource(cache_root(cache_dir))
-    path = Path(data)
+    source = _path_source(Path(data), clips, most)
+    return clip_source(source, most) if clips else source
+
+
+def _path_source(path: Path, clips: bool, max_pixels: int) -> Source:
+    forms = CLIP_FORMS if clips else FORMS
     try:
         is_folder, pairs = path.is_dir(), images_in(path) if path.is_dir() else []
     except OSError as error:  # a name that is too long, a folder that may not be listed
-        raise DataError("DATA", str(data), FORMS, f"it cannot be read: {error.strerror}") from None
+        raise DataError("DATA", str(path), forms, f"it cannot be read: {error.strerror}") from None
     if is_folder:
-        if not pairs:
+        if not pairs or clips:
             return FolderSource(path)
         if len({"train" in pair.name for pair in pairs}) < len(pairs):
             raise DataError("DATA", str(path), "one pair of idx files", f"name one file, such as {pairs[0]}")
         return IdxSource(pairs[0])
     if not path.is_file():
-        raise DataError("DATA", str(data), FORMS, "check the spelling of the path")
-    return _file_source(path)
+        raise DataError("DATA", str(path), forms, "check the spelling of the path")
+    if clips and ending(path.name) in {".gif", ".webp", ".png", ".apng", *STACKS, *VIDEOS}:
+        return ReelSource(path, None, None, max_pixels)
+    source = _file_source(path)
+    if clips and not isinstance(source, ZipSource):
+        raise DataError("DATA", str(path), CLIP_FORMS, "pictures that do not follow each other are no clip")
+    return source
 
 
 def _file_source(path: Path) -> Source:
@@ -220,4 +266,6 @@ def _file_source(path: Path) -> Source:
         return IdxSource(path)
     if path.suffix.lower() in (".zip", ".npz", ".npy"):
         raise DataError("DATA", str(path), f"a complete {path.suffix} file", "its first bytes are not those of one")
+    if ending(path.name) in VIDEOS:
+        raise DataError("DATA", str(path), FORMS, "a video is a clip: add --frames, such as --frames 20")
     raise DataError("DATA", str(path), FORMS, "give the folder that the pictures are in")

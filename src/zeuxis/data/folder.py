@@ -79,6 +79,7 @@ class FolderSource:
             classes=found.classes,
             skipped=sorted(skipped),
             notes=found.notes,
+            documents=documents,
         )
 
     def _walk(self) -> Iterator[tuple[str, int, int, str]]:

@@ -58,6 +58,11 @@ def idx_shape(path: Path, dimensions: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
+def read_images(path: Path) -> NDArray[np.uint8]:
+    """All images of a file in memory, uint8 `[N, H, W, C]`."""
+    return np.concatenate(list(_images(path).blocks(8192)))
+
+
 def images_in(folder: Path) -> list[Path]:
     """The files of images in the idx format directly in `folder`, those for training first."""
     found = [path for path in folder.iterdir() if IMAGES.search(path.name) and path.is_file()]

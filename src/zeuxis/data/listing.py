@@ -30,7 +30,9 @@ class Listing:
 
     `items` are what `decode.Job` wants (empty for `stacked` sources); `labels` int64, -1 without; `splits`
     int8, one of the constants above; `skipped` are files left out by name alone; `notes` are remarks for the
-    report.
+    report; `stacked` pictures follow after those of `items`; `documents` are the label files by path. Of clips, every
+    place is a frame: `clips` int64 is which of `clip_names` it belongs to, `numbers` int64 its number there; after a
+    pass over `stacked`, `broken` has the places in it that could not be decoded, with the reason.
     """
 
     kind: Literal["folder", "zip", "stacked"]
@@ -44,6 +46,11 @@ class Listing:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stacked: Stacked | None = None
+    documents: dict[str, bytes] = field(default_factory=dict)
+    clips: NDArray[np.int64] | None = None
+    numbers: NDArray[np.int64] | None = None
+    clip_names: list[str] = field(default_factory=list)
+    broken: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -33,7 +33,8 @@ class Report:
 
     `files` were seen, `pictures` can be used, `skipped` are (name, reason) of all others; `findings` are
     properties of usable pictures, which are kept (copies too); `classes` counts usable pictures by class
-    name; `suggested` says which height, width and channels the data are read at and why.
+    name; `suggested` says which height, width and channels the data are read at and why. With `frames` above 1 a
+    picture is a window of so many frames, and every frame counts as a file.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Report:
     suggested: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    frames: int = 1
     preview: Callable[[int], NDArray[np.uint8]] | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,8 +71,8 @@ class Report:
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, how many, remarks or examples) for a table, safe to print."""
         rows = [
-            ("files", f"{self.files:,}", ""),
-            ("usable pictures", f"{self.pictures:,}", ""),
+            ("files" if self.frames == 1 else "frames and files", f"{self.files:,}", ""),
+            ("usable pictures" if self.frames == 1 else f"windows of {self.frames} frames", f"{self.pictures:,}", ""),
             ("skipped", f"{len(self.skipped):,}", "listed below" if self.skipped else ""),
         ]
         rows += [(key, f"{f.count:,}", _some(f.examples, f.count)) for key, f in self.findings.items() if f.count]
