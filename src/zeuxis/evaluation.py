@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from zeuxis.checkpoint import Model
 from zeuxis.data import Dataset
+from zeuxis.distributed import current
 from zeuxis.errors import DataError, UserError
 from zeuxis.metrics import METRICS, Better, Group, Metric, lookup
 from zeuxis.metrics.accuracy_score import accuracy_score
@@ -118,7 +119,7 @@ def evaluate_model(
     judge = _Judge(dataset, metrics, features, num, progress, makes_labels=labelled)
     for name in metrics:
         refusal(name, model, dataset)
-    sampler, num = Sampler(model, device), judge.num
+    sampler, num = Sampler(model, device, current()), judge.num
     firsts = tuple(seed + draw * num for draw in range(draws))
     made = []
     for first in firsts:
@@ -213,7 +214,7 @@ class _Judge:
         for slot, extractor in self.extractors.items():
             chunks = _chunks(pictures, 1024, lambda done, slot=slot: self.progress(  # type: ignore[misc]
                 f"features in {slot}{place}", done, seen))  # fmt: skip
-            sides[slot] = Side(extractor(chunks), extractor.columns)
+            sides[slot] = Side(extractor(chunks, current()), extractor.columns)
         score = None
         if "accuracy_score" in self.metrics and draw.labels is not None:
             self.progress(f"accuracy score{place}", 0, 0)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from zeuxis.checkpoint import Model
 from zeuxis.config import ImageSpec
+from zeuxis.distributed import World, spread
 from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
 from zeuxis.images import SHEET_MARK, grid, picture_of, save_png, sheet_scale, to_pixels
@@ -55,11 +56,12 @@ class Sampler:
     same.
 
     Float32 on `device`. Without a given class, a class-conditional model draws each picture's class from the
-    frequencies of its training data, by the picture's seed.
+    frequencies of its training data, by the picture's seed. The processes of `world` take turns with the chunks: each
+    then asks for the same seeds, and each gets all pictures.
     """
 
-    def __init__(self, model: Model, device: str | torch.device = "cpu") -> None:
-        self.model, self.device = model, torch.device(device)
+    def __init__(self, model: Model, device: str | torch.device = "cpu", world: World | None = None) -> None:
+        self.model, self.device, self.world = model, torch.device(device), world or World()
         self.networks = {part: network.to(self.device) for part, network in model.networks.items()}
         self.chunk = chunk_size(model.spec.height * model.spec.width)
 
@@ -68,8 +70,8 @@ class Sampler:
     ) -> Iterator[NDArray[np.uint8]]:
         """Chunks of pictures uint8 `[n, C, H, W]` (straight alpha), in the order of `seeds`."""
         stream = iter(seeds)
-        while chunk := list(islice(stream, self.chunk)):
-            yield self.pictures(chunk, label, options or RenderOptions())
+        chunks = iter(lambda: list(islice(stream, self.chunk)), [])
+        return spread(self.world, chunks, lambda chunk: self.pictures(chunk, label, options or RenderOptions()))
 
     @torch.inference_mode()
     def pictures(self, seeds: list[int], label: int | None, options: RenderOptions) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any  # noqa: E402
 import typer  # noqa: E402
 
 from zeuxis import __version__  # noqa: E402
-from zeuxis.cli import compare, data, demo, evaluate, info, plan, sample, train  # noqa: E402
+from zeuxis.cli import compare, data, demo, evaluate, info, launch, plan, sample, train  # noqa: E402
 
 app = typer.Typer(
     name="zeuxis",
@@ -67,12 +67,15 @@ def share_cores() -> None:
 
 def main() -> None:
     """Runs the command line and leaves with its exit code."""
+    if "RANK" in os.environ and (said := launch.said_code()) is not None:
+        sys.exit(said)  # another process of this launch has come to an end on purpose: nothing to begin again
     share_cores()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal's encoding lacks is no reason to stop
             stream.reconfigure(errors="replace")
     try:
         code = run()
+        launch.say_code(code)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it leaves
@@ -104,8 +107,10 @@ def run() -> int:
 
 
 def complain(text: str, code: int) -> int:
-    """Says one line on standard error; returns `code`."""
-    print("zeuxis: " + " ".join(text.split()), file=sys.stderr)
+    """Says one line on standard error; returns `code`. Of several processes on a machine the first one says it, unless
+    it is that one of them was lost."""
+    if os.environ.get("LOCAL_RANK", "0") == "0" or code == launch.LOST:
+        print("zeuxis: " + " ".join(text.split()), file=sys.stderr)
     return code
 
 

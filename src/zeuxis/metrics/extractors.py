@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from zeuxis.config import fingerprint
 from zeuxis.data import Dataset, Split
 from zeuxis.data.cache import cache_root
+from zeuxis.distributed import World, spread
 from zeuxis.errors import UserError
 from zeuxis.files import write_bytes
 from zeuxis.images import composite
@@ -55,18 +56,19 @@ class Extractor:
     output: str = "features"  # or `logits`: of one network, both
 
     @torch.inference_mode()
-    def __call__(self, pictures: Iterable[NDArray[np.uint8]]) -> Features:
+    def __call__(self, pictures: Iterable[NDArray[np.uint8]], world: World | None = None) -> Features:
         """Features float64 `[N, D]` of chunks of pictures uint8 `[n, C, H, W]`.
 
         The network always sees chunks of one size, the last one padded, so that a picture's features do not depend on
-        how the pictures come in.
+        how the pictures come in. The processes of `world` take turns with them; each gets all features.
         """
-        parts = []
-        for chunk in _rechunked(pictures, CHUNK):
+
+        def of(chunk: NDArray[np.uint8]) -> Features:
             count = len(chunk)
             padded = chunk if count == CHUNK else np.concatenate([chunk, chunk[:1].repeat(CHUNK - count, axis=0)])
-            parts.append(self.function(torch.from_numpy(np.ascontiguousarray(padded)))[:count].double().numpy())
-        return np.concatenate(parts)
+            return self.function(torch.from_numpy(np.ascontiguousarray(padded)))[:count].double().numpy()
+
+        return np.concatenate(list(spread(world or World(), _rechunked(pictures, CHUNK), of)))
 
 
 def _rechunked(pictures: Iterable[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
