@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 SHEET_MARK = "Sheet"  # PNG text key of contact sheets, which lie beside the pictures they show and are none themselves
+XMP_KEY = "XML:com.adobe.xmp"  # of the PNG text that holds an XMP packet
+PARTLY = "partly"  # value of `Synthetic` in the mark of a picture that holds parts of somebody's own
 MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -148,8 +150,24 @@ def picture_of(pixels: Pixels) -> Image.Image:
 
 
 def save_png(picture: Image.Image, path: Path, mark: dict[str, str] | None = None) -> None:
-    """Writes a PNG; `mark` becomes PNG text, such as the note that the picture is synthetic."""
+    """Writes a PNG; `mark` becomes PNG text, such as the note that the picture is synthetic, which is written as XMP
+    too."""
     info = PngImagePlugin.PngInfo()
     for key, value in (mark or {}).items():
         info.add_itxt(key, value)
+    if mark and "Synthetic" in mark:
+        info.add_itxt(XMP_KEY, provenance(composite=mark["Synthetic"] == PARTLY))
     picture.save(path, format="PNG", pnginfo=info)
+
+
+def provenance(composite: bool = False) -> str:
+    """An XMP packet that says by IPTC's digital source type that a trained model made the picture, or (`composite`)
+    parts of it: what search engines and picture desks read."""
+    kind = "compositeWithTrainedAlgorithmicMedia" if composite else "trainedAlgorithmicMedia"
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+        f'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{kind}" '
+        'xmp:CreatorTool="Zeuxis"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+    )

@@ -19,7 +19,7 @@ from zeuxis.config import ImageSpec
 from zeuxis.distributed import World, spread
 from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
-from zeuxis.images import SHEET_MARK, grid, picture_of, save_png, sheet_scale, to_pixels
+from zeuxis.images import PARTLY, SHEET_MARK, grid, picture_of, save_png, sheet_scale, to_pixels
 from zeuxis.randomness import generator_for
 
 SEED = re.compile("[0-9]{1,18}")  # what int64 can hold
@@ -193,7 +193,9 @@ def write_npz(
         raise
 
 
-def synthetic_mark(model: Model, seed: int | None = None) -> dict[str, str]:
-    """PNG text that says by machine that a picture was generated: tool, model and seed."""
-    mark = {"Software": "Zeuxis", "Synthetic": "true", "Model": f"{model.name} {model.hash[:16]}"}
+def synthetic_mark(model: Model, seed: int | None = None, *, composite: bool = False) -> dict[str, str]:
+    """PNG text that says by machine that a picture was generated: tool, model and seed; `composite` where it holds
+    parts of somebody's own picture."""
+    kind = PARTLY if composite else "true"
+    mark = {"Software": "Zeuxis", "Synthetic": kind, "Model": f"{model.name} {model.hash[:16]}"}
     return mark if seed is None else {**mark, "Seed": str(seed)}

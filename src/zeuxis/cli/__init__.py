@@ -15,7 +15,24 @@ from typing import Annotated, Any  # noqa: E402
 import typer  # noqa: E402
 
 from zeuxis import __version__  # noqa: E402
-from zeuxis.cli import compare, data, demo, evaluate, info, launch, plan, sample, train  # noqa: E402
+from zeuxis.cli import (  # noqa: E402
+    compare,
+    compose,
+    data,
+    demo,
+    directions,
+    encoder,
+    evaluate,
+    info,
+    inpaint,
+    interpolate,
+    launch,
+    mix,
+    plan,
+    project,
+    sample,
+    train,
+)
 
 app = typer.Typer(
     name="zeuxis",
@@ -31,6 +48,14 @@ app.add_typer(data.app, name="data")
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
+app.command("interpolate")(interpolate.interpolate)
+app.command("mix")(mix.mix)
+app.command("compose")(compose.compose)
+app.command("project")(project.project)
+app.command("inpaint")(inpaint.inpaint)
+app.command("outpaint")(inpaint.outpaint)
+app.command("directions")(directions.directions)
+app.command("encoder")(encoder.encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("info")(info.info)

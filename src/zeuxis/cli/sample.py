@@ -25,6 +25,9 @@ def sample(
     class_name: Annotated[str | None, typer.Option("--class", help="Only this class, by name.")] = None,
     truncation: Annotated[float | None, typer.Option(help="GAN: below 1 is safer and less varied.")] = None,
     temperature: Annotated[float | None, typer.Option(help="VAE: below 1 is safer and less varied.")] = None,
+    edit: Annotated[
+        list[str] | None, typer.Option(help="Move along a direction: NAME=1.5 (`zeuxis directions` finds them).")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
     form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.png,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
@@ -53,11 +56,19 @@ def sample(
     label = class_index(class_name, loaded.classes)
     options = render_options(loaded, truncation=truncation, temperature=temperature)
     sampler = Sampler(loaded, choose_device(device))
+    chunks = sampler(parse_seeds(seeds), label=label, options=options)
+    if edit:
+        from zeuxis.checkpoint import find_model
+        from zeuxis.editing.directions import edited, load_directions, parse_edits
+        from zeuxis.editing.spaces import space_of
+
+        space = space_of(loaded, sampler.device, options)
+        edits = parse_edits(edit, load_directions(find_model(model), space))
+        chunks = edited(space, parse_seeds(seeds), edits, label)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError("--out", str(out), "a folder that can be written", str(error.strerror)) from None
-    chunks = sampler(parse_seeds(seeds), label=label, options=options)
     if form is Format.npz:
         written = [out / "samples.npz"]
         numbers = seeds_array(seeds)
