@@ -93,12 +93,14 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, most: 
     size = family.training.batch
     generator = generator_for("timing")
     images = (torch.rand(size, *family.spec.shape, generator=generator) * 2 - 1).to(device)
-    labels = torch.zeros(size, dtype=torch.long, device=device) if family.classes else None
+    labels = torch.zeros(size, dtype=torch.long, device=device)
+    labelled = Batch(images, labels) if family.semi_supervised else None
+    batch = Batch(images, labels if family.conditional else None, labelled=labelled)
 
     def step() -> None:
         for phase in family.stages()[0].phases:
             noise = {key: value.to(device) for key, value in family.noise(size, generator, "train").items()}
-            stepper.step(phase, Batch(images, labels), noise, progress=0.0, average=0.9)
+            stepper.step(phase, batch, noise, progress=0.0, average=0.9)
         _wait(device)
 
     started = time.perf_counter()
@@ -145,7 +147,8 @@ def choose_arithmetic(
     """The fastest of what is allowed by a short timing, and the images per second of each that was timed.
 
     bfloat16 is timed only where a matrix product says that the processor has it (pytorch#118499). Kernels are timed in
-    the faster precision; `patches` is for CPUs. No further candidate is begun after `most` seconds.
+    the faster precision; those that are not `plain` are for CPUs, `winograd` for float32. No further candidate is begun
+    after `most` seconds.
     """
     began = time.perf_counter()
     precisions: list[Precision] = ["float32", "bfloat16"]
@@ -153,15 +156,19 @@ def choose_arithmetic(
         precisions = precisions if bfloat16_is_fast(device) else ["float32"]
     else:
         precisions = [each for each in precisions if each == precision]
-    sets: list[Kernels] = ["plain", "patches"] if device.type == "cpu" or kernel_set == "patches" else ["plain"]
-    sets = sets if kernel_set == "auto" else [each for each in sets if each == kernel_set]
+    sets: list[Kernels] = ["plain", "patches", "winograd"]
+    if kernel_set != "auto":
+        sets = [each for each in sets if each == kernel_set]
+    elif device.type != "cpu":
+        sets = ["plain"]
     rates: dict[Arithmetic, float] = {}
     for first in (Arithmetic(each, sets[0]) for each in precisions):
         if not rates or time.perf_counter() - began < most:
             rates[first] = measure(family, device, first, most)
     best = _fastest(rates)
     for second in (Arithmetic(best.precision, other) for other in sets[1:]):
-        if time.perf_counter() - began < most:
+        suits = second.kernels != "winograd" or second.precision == "float32"
+        if suits and time.perf_counter() - began < most:
             rates[second] = measure(family, device, second, most)
     return _fastest(rates), {str(arithmetic): rate for arithmetic, rate in rates.items()}
 

@@ -13,7 +13,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
-from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
+from zeuxis.families.gan.pair import (
+    FeatureDiscriminator,
+    LatentConfig,
+    LatentGenerator,
+    ProjectionHead,
+    draw_latents,
+    z_as_latent,
+)  # fmt: skip
+from zeuxis.families.gan.virtual_norm import Reference, VirtualBatchNorm2d
 from zeuxis.nn.conv import Conv2d, UpConv2d, base_sides, halvings
 
 
@@ -25,15 +33,28 @@ class DcganConfig(LatentConfig):
     max_width: int = Field(default=512, ge=4, le=4096)
     norm_generator: bool = True
     norm_discriminator: bool = False
+    virtual_batch: int = Field(default=0, ge=0, le=1024)  # reference pictures: virtual batch normalisation instead
     uniform: bool = False  # noise uniform in [-1, 1], as in the paper
 
     @property
     def batch_coupled(self) -> str:
-        return "batch normalisation" if self.norm_generator or self.norm_discriminator else ""
+        batch = (self.norm_generator or self.norm_discriminator) and not self.virtual_batch
+        return "batch normalisation" if batch else ""
+
+    @property
+    def remembers(self) -> bool:
+        return self.norm_discriminator and self.virtual_batch > 0
 
     @property
     def uniform_latent(self) -> bool:
         return self.uniform
+
+
+def normalisation(config: DcganConfig, wanted: bool, width: int) -> nn.Module:
+    """What follows a convolution with `width` channels."""
+    if not wanted:
+        return nn.Identity()
+    return VirtualBatchNorm2d(width, config.virtual_batch) if config.virtual_batch else nn.BatchNorm2d(width)
 
 
 def channels(config: DcganConfig, count: int) -> list[int]:
@@ -48,7 +69,7 @@ def initialise(module: nn.Module) -> None:
             nn.init.normal_(child.weight, 0.0, 0.02)
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
-        elif isinstance(child, nn.BatchNorm2d):
+        elif isinstance(child, (nn.BatchNorm2d, VirtualBatchNorm2d)):
             nn.init.normal_(child.weight, 1.0, 0.02)
             nn.init.zeros_(child.bias)
 
@@ -65,9 +86,15 @@ class Generator(LatentGenerator):
         wrap = (spec.wrap_x, spec.wrap_y)
         base_size = widths[0] * self.base[0] * self.base[1]
         self.project = nn.Linear(config.latent + (64 if classes else 0), base_size, bias=not config.norm_generator)
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(width) if config.norm_generator else nn.Identity() for width in widths
-        )
+        self.norms = nn.ModuleList(normalisation(config, config.norm_generator, width) for width in widths)
+        self.reference = None
+        if config.norm_generator and config.virtual_batch:
+            self.reference = Reference(
+                config.virtual_batch, (config.latent,), draw_latents(config, config.virtual_batch)
+            )
+            # Their classes are drawn too, so that the statistics are those of all classes together.
+            kinds = torch.randint(classes, (config.virtual_batch,)) if classes else torch.zeros(0, dtype=torch.long)
+            self.register_buffer("reference_labels", kinds)
         self.ups = nn.ModuleList(
             UpConv2d(width, following, bias=not config.norm_generator, wrap=wrap)
             for width, following in zip(widths[:-1], widths[1:], strict=True)
@@ -79,11 +106,19 @@ class Generator(LatentGenerator):
         return z_as_latent(z, self.embed, labels, truncation)
 
     def synthesise(self, w: Tensor, noise: Tensor | None = None) -> Tensor:
+        w = w[:, 0]
+        if self.reference is not None:
+            others = z_as_latent(
+                self.reference.get_buffer("values"), self.embed, self.get_buffer("reference_labels"), 1.0
+            )
+            w = torch.cat([others[:, 0].to(w.dtype), w])
         # Channels come last in the projection, so that its output is channels_last in memory without a copy.
-        x = self.project(w[:, 0]).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)  # [N, C, h, w]
+        x = self.project(w).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)  # [N, C, h, w]
         x = F.relu(self.norms[0](x))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = F.relu(norm(up(x)))
+        if self.reference is not None:
+            x = x[self.reference.count :]
         x = torch.tanh(self.to_picture(x).float())
         return x[:, :, : self.spec.height, : self.spec.width]
 
@@ -106,17 +141,25 @@ class Discriminator(FeatureDiscriminator):
             for width, following in zip(widths[:-1], widths[1:], strict=True)
         )
         # The paper has no batch normalisation on the layer that sees the picture.
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(width) if config.norm_discriminator else nn.Identity() for width in widths[1:]
-        )
+        self.norms = nn.ModuleList(normalisation(config, config.norm_discriminator, width) for width in widths[1:])
+        virtual = config.norm_discriminator and config.virtual_batch
+        self.reference = Reference(config.virtual_batch, spec.shape) if virtual else None
         base = base_sides(spec, levels)
         self.head = ProjectionHead(widths[-1] * base[0] * base[1], classes, bias=False)
         initialise(self)
 
+    def remember(self, images: Tensor) -> None:
+        if self.reference is not None:
+            self.reference.fill(images)
+
     def features(self, images: Tensor) -> Tensor:
+        if self.reference is not None:
+            images = self.reference.before(images)
         if any(self.padding):
             images = F.pad(images, (0, self.padding[1], 0, self.padding[0]))
         x = F.leaky_relu(self.from_picture(images), 0.2)
         for down, norm in zip(self.downs, self.norms, strict=True):
             x = F.leaky_relu(norm(down(x)), 0.2)
+        if self.reference is not None:
+            x = x[self.reference.count :]
         return x.permute(0, 2, 3, 1).flatten(1)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, cast
 
 import torch
-from pydantic import Field
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zeuxis.augment import KINDS, Kind, augment, draw
-from zeuxis.config import Config, ImageSpec, parse
+from zeuxis.augment import augment, draw
+from zeuxis.config import ImageSpec, parse
+from zeuxis.errors import UserError
 from zeuxis.families.base import (
     Batch,
     Family,
@@ -25,55 +27,19 @@ from zeuxis.families.base import (
     TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
+from zeuxis.families.gan.adaptive import Adaptive, paired_target
 from zeuxis.families.gan.losses import LOSSES, gradient_penalty, path_lengths, squared_differences, squared_gradients
-from zeuxis.families.gan.pair import LatentGenerator
+from zeuxis.families.gan.pair import FeatureDiscriminator, Head, LatentGenerator, ProjectionHead, draw_latents
 from zeuxis.families.gan.presets import PRESETS
+from zeuxis.families.gan.settings import AugmentConfig, ObjectiveConfig
+from zeuxis.families.gan.techniques import (
+    ClassHead,
+    History,
+    MinibatchHead,
+    feature_matching,
+    smoothed_discriminator,
+)  # fmt: skip
 from zeuxis.nn.style import mix_levels
-
-PENALTIES = Literal["r1+r2", "r1", "r2", "gradient", "r1+r2 finite", "r1 finite", "r2 finite"]
-
-
-class ObjectiveConfig(Config):
-    """The adversarial loss and the penalty on the discriminator's gradient.
-
-    `gamma` is the penalty's weight (R1 and R2: gamma / 2 each; `gradient`: gamma); it goes from `gamma` to `gamma_end`
-    over the run by a cosine, 0 switches the penalty off. `finite` penalties are differences at distance `step`.
-    `interval` above 1 makes the penalty a step of its own every so many steps, `interval` times as strong (lazy
-    regularisation, Karras et al. 2020, arXiv 1912.04958, section 3.1).
-    """
-
-    loss: Literal["relativistic", "non-saturating", "minimax", "least-squares", "hinge", "wasserstein"] = "relativistic"
-    penalty: PENALTIES = "r1+r2"
-    gamma: float = Field(default=1.0, ge=0, le=1e6)
-    gamma_end: float = Field(default=0.1, ge=0, le=1e6)
-    step: float = Field(default=0.05, gt=0, le=1)
-    interval: int = Field(default=1, ge=1, le=64)
-
-    @property
-    def finite(self) -> bool:
-        """Whether the penalty is a finite difference."""
-        return self.penalty.endswith("finite")
-
-    @property
-    def at_real(self) -> bool:
-        """Whether R1 is in the penalty."""
-        return "r1" in self.penalty
-
-    @property
-    def at_fake(self) -> bool:
-        """Whether R2 is in the penalty."""
-        return "r2" in self.penalty
-
-
-class AugmentConfig(Config):
-    """What is done to pictures before the discriminator sees them: each of `kinds` with `probability` (0: nothing).
-
-    With `ramp` the probability rises from 0 to `probability` over the run by a cosine (Huang et al. 2024, section 4).
-    """
-
-    probability: float = Field(default=0.0, ge=0, le=0.9)
-    kinds: tuple[Kind, ...] = KINDS
-    ramp: bool = False
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -94,6 +60,8 @@ class GAN(Family):
         self.objective = parse(ObjectiveConfig, settings.get("objective", {}), "objective")
         self.augment = parse(AugmentConfig, settings.get("augment", {}), "augment")
         self.training = parse(TrainingConfig, settings.get("training", {}), "training")
+        if self.semi_supervised:
+            self.capabilities = frozenset({"classify"})
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
@@ -109,23 +77,57 @@ class GAN(Family):
         }
 
     def build(self) -> dict[str, nn.Module]:
-        return {
-            "generator": self.pair.generator(self.config, self.spec, self.classes),
-            "discriminator": self.pair.discriminator(self.config, self.spec, self.classes),
-        }
+        if self.semi_supervised and self.classes < 2:
+            raise UserError("--semi-supervised", f"{self.classes} classes", "data in which some pictures have a class",
+                            "put each class into a sub-folder of its own, the rest into _unlabelled")  # fmt: skip
+        classes = self.classes if self.conditional else 0
+        generator = self.pair.generator(self.config, self.spec, classes)
+        discriminator = self.pair.discriminator(self.config, self.spec, classes)
+        discriminator.head = self._head(discriminator.head)
+        networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+        watching: dict[str, nn.Module] = {}
+        if self.augment.adaptive:
+            watching["augmentation"] = Adaptive()
+        if self.objective.historical_averaging:
+            watching["history"] = History(networks)
+        return networks | watching
+
+    def _head(self, own: Head) -> Head:
+        """The head that the techniques ask for, in the place of the network's own."""
+        size, kernels = own.size, self.objective.minibatch_kernels
+        if self.semi_supervised:
+            return ClassHead(size, self.classes)
+        if kernels:
+            bias = isinstance(own, ProjectionHead) and own.linear.bias is not None
+            classes = self.classes if self.conditional else 0
+            return MinibatchHead(size, kernels, ProjectionHead(size + kernels, classes, bias=bias))
+        return own
+
+    @property
+    def semi_supervised(self) -> bool:
+        return self.objective.semi_supervised
 
     @property
     def model_parts(self) -> tuple[str, ...]:
-        return ("generator",)
+        return ("generator", "discriminator") if self.semi_supervised else ("generator",)
 
     @property
     def batch_coupled(self) -> str:
-        return self.config.batch_coupled
+        matching = self.objective.generator == "feature matching"
+        return self._judges_batches or self.config.batch_coupled or ("feature matching" if matching else "")
+
+    @property
+    def _judges_batches(self) -> str:
+        """Why the discriminator must see real and generated pictures in batches apart, or ""."""
+        return "minibatch discrimination" if self.objective.minibatch_kernels else self.config.batch_coupled
 
     def stages(self) -> list[Stage]:
-        phases = [Phase(name="discriminator", parts=("discriminator",)), Phase(name="generator", parts=("generator",))]
+        # What only has buffers goes with the discriminator.
+        judge = ["discriminator"] + ["augmentation"] * self.augment.adaptive
+        judge += ["history"] * bool(self.objective.historical_averaging)
+        phases = [Phase(name="discriminator", parts=tuple(judge)), Phase(name="generator", parts=("generator",))]
         if self._penalised and self.objective.interval > 1:
-            phases.append(Phase(name="penalty", parts=("discriminator",), interval=self.objective.interval))
+            phases.append(Phase(name="penalty", parts=tuple(judge), interval=self.objective.interval))
         weight, interval = self.config.path_length
         if weight:
             phases.append(Phase(name="path length", parts=("generator",), interval=interval))
@@ -133,19 +135,41 @@ class GAN(Family):
 
     @property
     def _penalised(self) -> bool:
-        return max(self.objective.gamma, self.objective.gamma_end) > 0
+        return self.objective.penalised
 
     def losses(
         self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
     ) -> dict[str, Tensor]:
-        if phase.name == "generator":
-            return self._generator_losses(networks, batch, noise, progress)
         if phase.name == "path length":
             return self._path_length_losses(networks, batch, noise)
+        strength = self._strength(networks, progress)
+        if phase.name == "generator":
+            terms = self._generator_losses(networks, batch, noise, strength)
+        else:
+            terms = self._discriminator_losses(phase, networks, batch, noise, progress)
+            if self.semi_supervised and phase.name == "discriminator":
+                terms |= self._class_losses(networks, batch, noise, strength)
+                terms["loss"] = terms["loss"] + terms["supervised"]
+            if self.augment.adaptive and phase.name == "discriminator":
+                margin = LOSSES[self.objective.loss].margin(terms["real"], terms["fake"])
+                adaptive_of(networks).see(margin, progress)
+                terms["augmentation"] = adaptive_of(networks).probability_now.clone()
+        weight = self.objective.historical_averaging
+        if weight and phase.name != "penalty":
+            past = cast(History, networks["history"]).penalty(phase.name, networks[phase.name])
+            terms |= {"loss": terms["loss"] + weight * past, "past": past}
+        return terms
+
+    def _discriminator_losses(
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+    ) -> dict[str, Tensor]:
+        if self.config.remembers:
+            discriminator_of(networks).remember(batch.images)
+        strength = self._strength(networks, progress)
         with torch.no_grad():
             fakes = self._generate(networks, noise, batch.labels)
-            fakes = self._augmented(fakes, noise, "fake", progress).detach()
-            batch = Batch(self._augmented(batch.images, noise, "real", progress), batch.labels)
+            fakes = self._augmented(fakes, noise, "fake", strength).detach()
+            batch = dataclasses.replace(batch, images=self._augmented(batch.images, noise, "real", strength))
         if phase.name == "penalty":
             terms = self._penalty_terms(networks, batch, fakes, noise)
             return self._weighted(terms, progress, float(self.objective.interval))
@@ -156,25 +180,55 @@ class GAN(Family):
         terms = self._adversarial(*self._logits(networks, (batch.images, fakes), batch.labels))
         return {"loss": terms["adversarial"], **terms}
 
+    def _class_losses(
+        self, networks: Networks, batch: Batch, noise: Noise, strength: float | Tensor
+    ) -> dict[str, Tensor]:
+        """-log p(y | x, y <= K) of pictures with a class (Salimans et al. 2016, section 5)."""
+        assert batch.labelled is not None, "a semi-supervised family is given labelled pictures with each batch"
+        images, labels = batch.labelled.images, batch.labelled.labels
+        assert labels is not None, "labelled pictures have labels"
+        classes = self.classify(networks, self._augmented(images, noise, "labelled", strength))
+        right = (classes.argmax(1) == labels).float()
+        return {"supervised": F.cross_entropy(classes, labels, reduction="none"), "labelled accuracy": right}
+
+    def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
+        if phase.name == "discriminator" and self.augment.adaptive:
+            target, settings = self.augment.target, self.augment
+            if LOSSES[self.objective.loss].undecided is None:
+                target = paired_target(target)
+            adaptive_of(networks).update(target, settings.probability, settings.reach, self.training.batch)
+        if self.objective.historical_averaging and phase.name in ("discriminator", "generator"):
+            cast(History, networks["history"]).update(phase.name, networks[phase.name])
+
+    def _strength(self, networks: Networks, progress: float) -> float | Tensor:
+        """The probability of each change as it is now; adaptive, a scalar on the device."""
+        return adaptive_of(networks).probability_now if self.augment.adaptive else self.augmentation(progress)
+
     def augmentation(self, progress: float) -> float:
         """The probability of each change to the pictures that the discriminator sees."""
         most = self.augment.probability
         return cosine(0.0, most, progress) if self.augment.ramp else most
 
-    def _augmented(self, images: Tensor, noise: Noise, side: str, progress: float) -> Tensor:
-        probability = self.augmentation(progress)
-        if not probability:
+    def _augmented(self, images: Tensor, noise: Noise, side: str, strength: float | Tensor) -> Tensor:
+        if not self.augment.probability:
             return images
-        return augment(images, noise[f"augment {side}"], probability, self.augment.kinds, self.spec)
+        return augment(images, noise[f"augment {side}"], strength, self.augment.kinds, self.spec)
 
-    def _generator_losses(self, networks: Networks, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
+    def _generator_losses(
+        self, networks: Networks, batch: Batch, noise: Noise, strength: float | Tensor
+    ) -> dict[str, Tensor]:
         discriminator, labels, adversarial = networks["discriminator"], batch.labels, LOSSES[self.objective.loss]
-        fakes = self._augmented(self._generate(networks, noise, labels), noise, "fake", progress)
+        fakes = self._augmented(self._generate(networks, noise, labels), noise, "fake", strength)
+        if self.objective.generator == "feature matching":
+            features = discriminator_of(networks).features
+            with torch.no_grad():
+                wanted = features(self._augmented(batch.images, noise, "real", strength))
+            return {"loss": feature_matching(wanted, features(fakes))}
         fake = discriminator(fakes, labels)
         real = torch.zeros_like(fake)
         if adversarial.relativistic:
             with torch.no_grad():
-                real = discriminator(self._augmented(batch.images, noise, "real", progress), labels)
+                real = discriminator(self._augmented(batch.images, noise, "real", strength), labels)
         return {"loss": adversarial.generator(real, fake)}
 
     def _path_length_losses(self, networks: Networks, batch: Batch, noise: Noise) -> dict[str, Tensor]:
@@ -206,13 +260,16 @@ class GAN(Family):
     def _logits(self, networks: Networks, groups: tuple[Tensor, ...], labels: Tensor | None) -> tuple[Tensor, ...]:
         """Logits `[N]` of each of several batches with the same labels, in one pass where that is the same."""
         discriminator = networks["discriminator"]
-        if self.batch_coupled:  # batch statistics of real and generated pictures must not mix
+        if self._judges_batches:  # batch statistics of real and generated pictures must not mix
             return tuple(discriminator(images, labels) for images in groups)
         repeated = None if labels is None else labels.repeat(len(groups))
         return discriminator(torch.cat(groups), repeated).chunk(len(groups))
 
     def _adversarial(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        smoothing = self.objective.label_smoothing
         loss = LOSSES[self.objective.loss].discriminator(real, fake)
+        if smoothing:
+            loss = smoothed_discriminator(real, fake, smoothing)
         return {"adversarial": loss, "real": real, "fake": fake, "pair accuracy": (real > fake).float()}
 
     def _penalty_terms(self, networks: Networks, batch: Batch, fakes: Tensor, noise: Noise) -> dict[str, Tensor]:
@@ -245,12 +302,12 @@ class GAN(Family):
         return {"loss": gamma / 2 * squares.sum(0), **terms}
 
     def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
-        noise = {"z": self._draw_latents(count, generator)}
+        noise = {"z": draw_latents(self.config, count, generator)}
         inputs = self.config.noise_size(self.spec)
         if inputs:
             noise["inputs"] = torch.randn(count, inputs, generator=generator)
         if purpose == "train" and self.config.style_mixing:
-            noise["mixed z"] = self._draw_latents(count, generator)
+            noise["mixed z"] = draw_latents(self.config, count, generator)
             noise["mix at"] = torch.rand(count, generator=generator)
         if purpose == "train" and self.config.path_length[0]:
             noise["path"] = torch.randn(count, *self.spec.shape, generator=generator)
@@ -262,16 +319,18 @@ class GAN(Family):
                 if objective.finite and asked:
                     noise[name] = torch.randn(count, *self.spec.shape, generator=generator)
         if purpose == "train" and self.augment.probability:
-            noise |= {f"augment {side}": draw(count, generator) for side in ("real", "fake")}
+            sides = ("real", "fake", "labelled") if self.semi_supervised else ("real", "fake")
+            noise |= {f"augment {side}": draw(count, generator) for side in sides}
         return noise
-
-    def _draw_latents(self, count: int, generator: torch.Generator) -> Tensor:
-        if self.config.uniform_latent:
-            return torch.rand(count, self.config.latent, generator=generator) * 2 - 1
-        return torch.randn(count, self.config.latent, generator=generator)
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
         return self.synthesise(networks, self.map(networks, noise, labels, options), noise)
+
+    def classify(self, networks: Networks, images: Tensor) -> Tensor:
+        if not self.semi_supervised:
+            return super().classify(networks, images)
+        discriminator = discriminator_of(networks)
+        return cast(ClassHead, discriminator.head).classes(discriminator.features(images))
 
     def map(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
         """Latents w `[N, L, W]`, a row per level from coarse to fine (z itself where there is no mapping network).
@@ -288,3 +347,13 @@ class GAN(Family):
 def generator_of(networks: Networks) -> LatentGenerator:
     """The generator among `networks`."""
     return cast(LatentGenerator, networks["generator"])
+
+
+def discriminator_of(networks: Networks) -> FeatureDiscriminator:
+    """The discriminator among `networks`."""
+    return cast(FeatureDiscriminator, networks["discriminator"])
+
+
+def adaptive_of(networks: Networks) -> Adaptive:
+    """What adapts the augmentation among `networks`."""
+    return cast(Adaptive, networks["augmentation"])

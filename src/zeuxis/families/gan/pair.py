@@ -24,6 +24,11 @@ class LatentConfig(Config):
         return ""
 
     @property
+    def remembers(self) -> bool:
+        """Whether the discriminator keeps real pictures (the reference of virtual batch normalisation)."""
+        return False
+
+    @property
     def uniform_latent(self) -> bool:
         """Whether the noise is uniform in [-1, 1] instead of standard normal."""
         return False
@@ -87,6 +92,13 @@ class FeatureDiscriminator(nn.Module, ABC):
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         logits: Tensor = self.head(self.features(images), labels)
         return logits
+
+
+def draw_latents(config: LatentConfig, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """z `[count, latent]`."""
+    if config.uniform_latent:
+        return torch.rand(count, config.latent, generator=generator) * 2 - 1
+    return torch.randn(count, config.latent, generator=generator)
 
 
 def z_as_latent(z: Tensor, embed: nn.Embedding | None, labels: Tensor | None, truncation: float) -> Tensor:

@@ -92,7 +92,7 @@ class VAE(Family):
     """An encoder q(z|x) and a decoder p(x|z) trained on the evidence lower bound."""
 
     name: ClassVar[str] = "vae"
-    capabilities: ClassVar[frozenset[str]] = frozenset({"encode", "decode", "reconstruct", "log_likelihood"})
+    capabilities = frozenset({"encode", "decode", "reconstruct", "log_likelihood"})
     render_options: ClassVar[tuple[str, ...]] = ("temperature",)
 
     def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
