@@ -40,7 +40,7 @@ def state_hash(outcome: Outcome) -> str:
 
 def rows(folder: Path) -> list[dict[str, float]]:
     return [
-        {key: value for key, value in row.items() if key != "seconds"}
+        {key: value for key, value in row.items() if key not in ("seconds", "waiting for data")}
         for row in read_json_lines(folder / "stats.jsonl")
     ]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ from torch import Tensor
 from zeuxis import augment
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset, Order
+from zeuxis.distributed import current
 from zeuxis.families.base import Batch
 from zeuxis.images import to_float
 from zeuxis.randomness import generator_for, seed_of
 
 FIT_PICTURES = 10_000  # at most, that a part of the model is fitted to
 CHUNK_PIXELS = 2**19  # of the pictures that are encoded at once
+AHEAD_SHARE = 0.01  # of the time; where waiting takes more, the next batch is read while a step is computed
 
 Encode = Callable[[Tensor, Tensor | None], Tensor]  # (images [N, C, H, W], labels [N] or None) -> codes [N, ...]
 
@@ -40,22 +44,64 @@ class Feed:
         self.order = Order(len(self.positions), seed_of(self.seed, "order"))
         self.chunk = max(1, min(256, CHUNK_PIXELS // (dataset.spec.height * dataset.spec.width)))
         self.codes: NDArray[np.generic] | None = None
+        self.world = current()
+        self.waited, self.begun = 0.0, time.perf_counter()  # seconds until pictures were there; since when
+        self._reader: ThreadPoolExecutor | None = None
+        self._next: tuple[tuple[int, int], Future[tuple[NDArray[np.int64], NDArray[np.uint8]]]] | None = None
 
     def batch(self, images_seen: int, count: int) -> Batch:
-        """The `count` pictures that follow after `images_seen`."""
+        """The `count` pictures that follow after `images_seen`; of several processes' each one its slice of them."""
         flip = augment.flips(count, generator_for(self.seed, "mirror", images_seen)) if self.mirror else None
-        return self._batch(self.order.at(images_seen, count), flip)
+        places, pixels = self._wait_for(images_seen, count)
+        return self._batch(places, None if flip is None else flip[self.world.slice(count)], pixels)
 
+    # -- reading ahead ---------------------------------------------------------------------------------------------
+    def _read(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Places and pixels of this process's slice of a batch."""
+        places = self.order.at(images_seen, count)[self.world.slice(count)]
+        return places, self.split.take(self.positions[places])
+
+    def _wait_for(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """`_read`, begun earlier where reading takes a noticeable share of the time; adds to `waited`."""
+        began = time.perf_counter()
+        if self._next is None:
+            read = self._read(images_seen, count)
+        else:
+            key, future = self._next
+            read = future.result()
+            if key != (images_seen, count):  # after a rollback or in another stage
+                read = self._read(images_seen, count)
+        now = time.perf_counter()
+        self.waited += now - began
+        if self._reader is None and now - self.begun > 1 and self.waited > AHEAD_SHARE * (now - self.begun):
+            self._reader = ThreadPoolExecutor(1, "reading ahead")
+        if self._reader is not None:
+            self._next = (images_seen + count, count), self._reader.submit(self._read, images_seen + count, count)
+        return read
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time since this was made that `batch` waited for pictures."""
+        return self.waited / max(1e-9, time.perf_counter() - self.begun)
+
+    def close(self) -> None:
+        """Ends reading ahead."""
+        if self._reader is not None:
+            self._reader.shutdown(wait=True, cancel_futures=True)
+            self._reader = self._next = None
+
+    # -- batches ---------------------------------------------------------------------------------------------------
     def once(self, most: int = FIT_PICTURES) -> Iterator[Batch]:
         """Up to `most` pictures spread evenly over the training split, once, not mirrored."""
         places = np.linspace(0, len(self.positions) - 1, min(most, len(self.positions))).astype(np.int64)
         for start in range(0, len(places), self.chunk):
             yield self._batch(places[start : start + self.chunk], None)
 
-    def _batch(self, places: NDArray[np.int64], flip: Tensor | None) -> Batch:
+    def _batch(self, places: NDArray[np.int64], flip: Tensor | None, pixels: NDArray[np.uint8] | None = None) -> Batch:
         """The pictures at `places` among `positions`; those that `flip` names are mirrored."""
         positions = self.positions[places]
-        images = to_float(torch.from_numpy(self.split.take(positions)).to(self.device))
+        pixels = self.split.take(positions) if pixels is None else pixels
+        images = to_float(torch.from_numpy(pixels).to(self.device))
         images = images.contiguous(memory_format=torch.channels_last)
         labels, codes = None, None
         if flip is not None:

@@ -22,9 +22,12 @@ NUMBERED = re.compile(r"(\d{5})-")
 
 
 class RunFolder:
-    """An open run, locked against every other process until `close`."""
+    """An open run, locked against every other process until `close`.
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
+    Without a lock it is another process's: whoever trains along with that one reads here, and writes nothing.
+    """
+
+    def __init__(self, path: Path, lock: FileLock | None) -> None:
         self.path, self._lock = path, lock
         self.listen: Callable[[str], None] = lambda line: None
 
@@ -87,28 +90,33 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """One line to log.txt, with the time, and to whoever listens."""
+        if self._lock is None:
+            return
         with open(self.path / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self.listen(text)
 
     def row(self, file: str, row: dict[str, Any]) -> None:
         """One row to `stats.jsonl` or `metrics.jsonl`."""
-        append_json(self.path / file, row)
+        if self._lock is not None:
+            append_json(self.path / file, row)
 
     def rewind(self, images_seen: int) -> None:
         """Drops rows beyond a state that training goes on from, so that no row stands twice."""
         for file in (self.path / "stats.jsonl", self.path / "metrics.jsonl"):
-            if file.exists():
+            if self._lock is not None and file.exists():
                 rows = [row for row in read_json_lines(file) if row.get("images_seen", 0) <= images_seen]
                 write_bytes(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished."""
-        write_json(self.path / "finished.json", summary)
+        if self._lock is not None:
+            write_json(self.path / "finished.json", summary)
 
     def reopen(self) -> None:
         """Takes the mark away again, to extend a finished run."""
-        (self.path / "finished.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            (self.path / "finished.json").unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -117,7 +125,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Lets other processes have the run."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _locked(path: Path) -> FileLock:

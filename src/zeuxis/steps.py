@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from zeuxis.distributed import current
 from zeuxis.ema import Average, decay
+from zeuxis.errors import RunFault
 from zeuxis.families.base import Batch, Family, Noise, Phase, TrainingConfig
 from zeuxis.flat import FlatParameters, HalfCopy
+from zeuxis.memory import give_back, is_out_of_memory
 from zeuxis.nn import kernels
 
 Precision = Literal["float32", "bfloat16"]
@@ -85,6 +88,8 @@ class Stepper:
     ) -> None:  # fmt: skip
         self.family, self.networks, self.precision, self.kernels = family, networks, precision, kernel_set
         self.micro_batch = micro_batch or family.training.batch
+        self.world = current()
+        self.say: Callable[[str], None] = lambda line: None  # told when memory made the micro-batch smaller
         self.device = next(p.device for network in networks.values() for p in network.parameters())
         self.groups: dict[tuple[str, ...], Group] = {}
         for phase in (phase for stage in family.stages() for phase in stage.phases):
@@ -102,10 +107,12 @@ class Stepper:
         self.buffers = [b for part in moved for b in networks[part].buffers() if b.is_floating_point()]
 
     def step(
-        self, phase: Phase, batch: Batch, noise: Noise, *, progress: float, average: float | None
+        self, phase: Phase, batch: Batch, noise: Noise, *, progress: float, average: float | None, total: int = 0
     ) -> tuple[dict[str, Tensor], Tensor]:
         """One update of `phase` on a batch; `average` is the averaging factor, or None to leave the averages alone.
 
+        With several processes `batch` and `noise` are this one's slice of a batch of `total` pictures; gradients and
+        terms are those of the whole batch, so all processes take the same step.
         Returns the terms of the loss as device scalars, and a device scalar that says whether the step was skipped: 1
         where its gradient was not finite, 2 where it was longer than `skip_norm`, else 0.
         """
@@ -117,7 +124,7 @@ class Stepper:
                 other.half.fill()
         group.flat.zero_grad()
         with kernels.using(self.kernels):
-            terms = self._backward(phase, group, batch, noise, progress)
+            terms = self._gradient(phase, group, batch, noise, progress, total or len(batch.images), before)
         norm = group.flat.norm()
         reason = self._judged(group, norm)
         skipped = reason.clamp(max=1)
@@ -140,12 +147,61 @@ class Stepper:
             group.flat.gradient.mul_((training.clip_norm / norm).clamp(max=1))
         return reason
 
-    def _backward(self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float) -> dict[str, Tensor]:
+    def _gradient(
+        self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float, total: int,
+        before: list[Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """The gradient of the whole batch; where memory runs out, once more with half as many pictures at once."""
+        while True:
+            try:
+                terms = self._backward(phase, group, batch, noise, progress, total)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Not inside the handler: the error holds on to everything that the failed pass has made.
+            self._halve(len(batch.images))
+            give_back(self.device)
+            with torch.no_grad():
+                for buffer, old in zip(self.buffers, before, strict=True):
+                    buffer.copy_(old)
+            group.flat.zero_grad()
+            if group.half:
+                group.half.gradient.zero_()
+        if self.world.size > 1:
+            self.world.sum_(group.flat.gradient)
+            sums = self.world.sum_(torch.stack([term.float() for term in terms.values()]))
+            terms = dict(zip(terms, sums.unbind(), strict=True))
+        return terms
+
+    def _halve(self, count: int) -> None:
+        """Half as many pictures at once from here on; the batch, and so the training, stays what it is."""
+        at_once = min(self.micro_batch, count)
+        coupled = self.family.batch_coupled
+        if at_once < 2:
+            raise RunFault("out of memory with one picture at a time: take a smaller preset or resolution")
+        if coupled and self.world.size > 1:
+            raise RunFault(f"out of memory; {coupled} couples the processes, which must all take as many pictures at "
+                           f"once: try --micro-batch {(at_once + 1) // 2}")  # fmt: skip
+        self.micro_batch = (at_once + 1) // 2
+        self.say(f"out of memory: {self.micro_batch} pictures at once instead of {at_once} from here on, and as many "
+                 "to a step as before" + (f" ({coupled} sees them in these parts)" if coupled else ""))  # fmt: skip
+
+    def _parts(self, count: int, total: int) -> Iterator[tuple[int, int]]:
+        """First and last picture of each micro-batch of `count` pictures; as many parts in every process, because a
+        network that couples them waits for the others in each."""
+        if self.world.size == 1:
+            yield from ((start, min(start + self.micro_batch, count)) for start in range(0, count, self.micro_batch))
+            return
+        parts = min(-(-self.world.largest(total) // self.micro_batch), total // self.world.size)
+        yield from ((part * count // parts, (part + 1) * count // parts) for part in range(parts))
+
+    def _backward(
+        self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float, total: int
+    ) -> dict[str, Tensor]:
         """Accumulates gradients over micro-batches, each weighted by its share of the batch; returns mean terms."""
-        total = len(batch.images)
         means: dict[str, Tensor] = {}
-        for start in range(0, total, self.micro_batch):
-            stop = min(start + self.micro_batch, total)
+        for start, stop in self._parts(len(batch.images), total):
             part_noise = {key: value[start:stop] for key, value in noise.items()}
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
                 terms = self.family.losses(phase, self.working, batch.slice(start, stop), part_noise, progress)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset
+from zeuxis.distributed import Clock, current
 from zeuxis.errors import RunFault, StateError, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
@@ -76,21 +77,34 @@ def start(
 
     `started` is the `time.monotonic()` of the process's start, from which a budget counts.
     """
+    world = current()
     _, family = bind(options, dataset)
+    if family.training.batch < world.size:
+        raise UserError("--batch", family.training.batch, f"a picture for each of {world.size} processes at least",
+                        "start fewer processes")  # fmt: skip
+    run = _open(options, dataset, family, out, resume) if world.is_writer else None
+    shared = world.share({"path": str(run.path), "data": dataset.key} if run else None)
+    if shared["data"] != dataset.key:
+        raise UserError("DATA", dataset.name, "the same pictures in every process", "copy them to every machine")
+    run = run or RunFolder(Path(shared["path"]), None)
+    try:
+        return Training(options, dataset, family, run, listen, started)
+    except BaseException:
+        run.close()
+        raise
+
+
+def _open(options: TrainOptions, dataset: Dataset, family: Family, out: Path, resume: Path | None) -> RunFolder:
+    """The run to go on with, or a new one."""
     asked = {"options": options.to_json(), "data": dataset.key}
     run = RunFolder.open(resume) if resume else RunFolder.find_unfinished(out, asked)
     if run is None:
         config = {"asked": asked, "resolved": resolve(options, dataset)}
         run = RunFolder.create(out, f"{family.name}-{dataset.name}", config)
-    try:
-        if run.config["asked"]["data"] != dataset.key:
-            raise UserError(
-                "--resume", str(run.path), "a run of the same data", "the data have changed: begin a new run"
-            )
-        return Training(options, dataset, family, run, listen, started)
-    except BaseException:
+    if run.config["asked"]["data"] != dataset.key:
         run.close()
-        raise
+        raise UserError("--resume", str(run.path), "a run of the same data", "the data have changed: begin a new run")
+    return run
 
 
 class Training:
@@ -105,6 +119,8 @@ class Training:
         run.listen = lambda line: self.listen(Event("log", line))
         self.resolved: dict[str, Any] = run.config["resolved"]
         self.device = choose_device(self.resolved["device"])
+        self.world = current()
+        self.clock = Clock(self.world)
         self.feed = Feed(dataset, bool(family.classes), options, self.device)
         self.states = StateStore(run.path / "state")
         self.stages = family.stages()
@@ -112,8 +128,9 @@ class Training:
         networks = {part: network.to(self.device) for part, network in family.build().items()}
         arithmetic = self.resolved["precision"], self.resolved["kernels"]
         self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0)
+        self.stepper.say = run.log
         self.statistics = Statistics(self.device)
-        self.started, self.elapsed_before = time.monotonic() if started is None else started, 0.0
+        self.started, self.elapsed_before = self.world.share(time.monotonic() if started is None else started), 0.0
         # Counters, all of them in the resume state.
         self.images_seen = self.stage = self.stage_start = 0
         self.total_images: int = self.resolved["total_images"]  # of all stages, where no clock bends their plans
@@ -129,7 +146,7 @@ class Training:
     @property
     def elapsed(self) -> float:
         """Seconds of all sittings together, each from its process's start."""
-        return self.elapsed_before + time.monotonic() - self.started
+        return self.elapsed_before + self.clock() - self.started
 
     @property
     def in_stage(self) -> int:
@@ -183,16 +200,20 @@ class Training:
     # -- state -----------------------------------------------------------------------------------------------------
     def save(self, best: bool = False) -> None:
         """Writes a resume state; a full disk ends the run with the older states intact."""
+        if not self.world.is_writer:
+            return
         tensors = self.stepper.state()
         tensors |= {f"statistics.{key}": value for key, value in self.statistics.state().items()}
         values = {key: getattr(self, key) for key in (*COUNTERS, "elapsed", "terms")}
         values |= {"plan": self.plan.to_json(), "names": self.statistics.names}
+        values |= {"micro_batch": self.stepper.micro_batch}  # memory may have made it smaller
         with self._disk("resume state"):
             self.states.save(self.images_seen, tensors, values, best)
 
     def _restore(self) -> None:
         """Goes on from the newest whole state, from nothing where there is none; a finished run is extended."""
         found, notes = self.states.load_latest()
+        finished = self.world.share(self.folder.finished)  # read by one: who extends the run takes the mark away
         for note in notes:
             self.folder.log(note)
         if found is not None:
@@ -209,10 +230,11 @@ class Training:
                     setattr(self, key, values.get(key, getattr(self, key)))
                 self.plan, self.elapsed_before, self.terms = Plan(**values["plan"]), values["elapsed"], values["terms"]
                 self.best = tuple(values["best"]) if values["best"] else None
+                self.stepper.micro_batch = min(self.stepper.micro_batch, values.get("micro_batch", 65536))
             except (KeyError, TypeError, RuntimeError) as error:
                 raise StateError(f"{self.states.folder} does not fit the config of this run: {error}") from None
             self.folder.log(f"resumed at {self.images_seen} images")
-            if self.folder.finished:
+            if finished:
                 self._extend()
             else:
                 self._lengthen()
@@ -220,6 +242,7 @@ class Training:
             self.folder.log("no state is whole: starting again at 0 images")
         with self._disk("statistics"):
             self.folder.rewind(self.images_seen)
+        self.world.wait()  # until all have read: the next states take the place of the older ones
 
     def _extend(self) -> None:
         """A finished run goes on in its last stage, towards a larger --kimg or --budget."""
@@ -263,7 +286,7 @@ class Training:
     # -- the loop --------------------------------------------------------------------------------------------------
     def run(self, score: Score | None = None, stop: Callable[[int], bool] | None = None) -> Outcome:
         """Trains to the end of the plan, or until a signal or `stop(images_seen)` says to save and leave."""
-        with contextlib.closing(self.folder), stop_signals() as signalled:
+        with contextlib.closing(self.folder), contextlib.closing(self.feed), stop_signals() as signalled:
             self._begin()
             while True:
                 self._open_codes()
@@ -282,16 +305,19 @@ class Training:
             self.save()
             with self._disk("mark of the end"):
                 self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.best})
-            self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s")
+            self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s, "
+                            f"{self.feed.waiting:.1%} of this sitting waiting for data")  # fmt: skip
+            self.world.wait()
             return Outcome("finished", self.folder.path, self.images_seen, self.best)
 
     def _begin(self) -> None:
-        if self.images_seen:
+        if self.images_seen or not self.world.is_writer:
             return
         rates = self.resolved["images_per_second"]
         timed = ", ".join(f"{name} {rate:.0f} images/s" for name, rate in rates.items())
         self.folder.log(f"{self.resolved['model']} on {self.resolved['data']}: {len(self.feed.positions)} pictures "
-                        f"{self.family.spec}, {self.resolved['device']}")  # fmt: skip
+                        f"{self.family.spec}, {self.resolved['device']}"
+                        + (f", {self.world.size} processes" if self.world.size > 1 else ""))  # fmt: skip
         self.folder.log(f"{self.resolved['precision']} arithmetic, {self.resolved['kernels']} kernels (timed: {timed})")
         with self._disk("sheet of real pictures"):
             save_png(real_sheet(self.dataset, bool(self.family.classes)), self.folder.path / "reals.png")
@@ -302,6 +328,8 @@ class Training:
         self.feed.codes = None
         if not stage.codes:
             return
+        if not self.world.is_writer:
+            self.world.wait()  # one makes them
         moving = {part for later in self.stages[self.stage :] for phase in later.phases for part in phase.parts}
         with self.stepper.at_rest() as networks:
             still = {part: net for part, net in networks.items() if part not in {*moving, *self.family.fitted_parts}}
@@ -312,31 +340,38 @@ class Training:
                     for other in self.folder.path.glob(f"codes-{stage.name}-*.npy"):
                         if other != file:
                             other.unlink()
+        if self.world.is_writer:
+            self.world.wait()
 
     def _run_stage(self, score: Score | None, leave: Callable[[], bool]) -> bool:
         """Steps until the plan of the present stage is fulfilled; False where it was left before."""
         family, stepper, size = self.family, self.stepper, self.family.training.batch
         stepping, images_before, looked = 0.0, self.images_seen, False  # of this sitting
+        own = self.world.slice(size)
         last_state = last_plan = last_shown = self.elapsed
         # One step at least, however short the budget: what is called finished was trained.
         while (progress := self.plan.progress(self.in_stage)) < 1.0 and (
             self._seconds_to_train() > 0 or not self.in_stage
         ):
-            if leave():
+            if self.clock.tick(leave()):
                 return False
-            began = time.monotonic()
+            began = self.clock()
             batch = self.feed.batch(self.images_seen, size)
             average = average_factor(family.training, self.in_stage, self.plan.total_images)
             for phase in self.stages[self.stage].phases_at(self.in_stage // size):
                 generator = generator_for(self.options.seed, self.rollbacks, phase.name, self.images_seen)
-                noise = {key: value.to(self.device) for key, value in family.noise(size, generator, "train").items()}
-                terms, skipped = stepper.step(phase, batch, noise, progress=progress, average=average)
+                # All processes draw the noise of the whole batch, and each keeps its slice.
+                noise = {
+                    key: value[own].to(self.device) for key, value in family.noise(size, generator, "train").items()
+                }
+                terms, skipped = stepper.step(phase, batch, noise, progress=progress, average=average, total=size)
                 self.statistics.add(phase.name, terms, skipped)
             self.images_seen += size
             progress = self.plan.progress(self.in_stage)
             if math.floor(progress * STATUS_ROWS) > self.rows:
                 self._status(progress)
-            stepping += time.monotonic() - began
+            self.clock.tick()
+            stepping += self.clock() - began
             rate, now = (self.images_seen - images_before) / stepping, self.elapsed
             # A stage's first look comes soon: what a stage before it took says nothing about this one.
             wait = min(REPLAN_SHARE * (self.options.budget or 0), math.inf if looked else FIRST_LOOK_SECONDS)
@@ -377,7 +412,8 @@ class Training:
         self.terms = self.statistics.read()
         with self._disk("statistics"):
             self.folder.row("stats.jsonl", {"images_seen": self.images_seen, "progress": progress,
-                                            "seconds": round(self.elapsed, 3), **self.terms})  # fmt: skip
+                                            "seconds": round(self.elapsed, 3),
+                                            "waiting for data": round(self.feed.waiting, 4), **self.terms})  # fmt: skip
         in_a_row = self.statistics.skipped_in_a_row
         if in_a_row >= SKIPS_IN_A_ROW:
             message = (f"the last {in_a_row} steps were not finite and were skipped; "
@@ -402,6 +438,20 @@ class Training:
         self.snapshots += 1
         self.snapshot_images = self.images_seen
         result, better = "", False
+        if self.world.is_writer:
+            result, better = self._take_snapshot(score)
+        # The others wait, and hear what they would decide otherwise than the first one.
+        self.snapshot_seconds, best = self.world.share([time.monotonic() - began, self.best])
+        self.best = tuple(best) if best else None
+        self.snapshot_total += self.snapshot_seconds
+        if better:
+            self.save(best=True)
+        stage = "" if self.in_last_stage else f" in stage {self.stages[self.stage].name}"
+        self.folder.log(f"snapshot at {self.images_seen} images{stage}{result}")
+
+    def _take_snapshot(self, score: Score | None) -> tuple[str, bool]:
+        """What `_choose` returns, with everything written."""
+        result, better = "", False
         with self._disk("snapshot"):
             if self.in_last_stage:
                 with self.stepper.at_rest() as networks:
@@ -410,12 +460,7 @@ class Training:
             if "reconstruct" in self.family.capabilities:
                 sheet = reconstruction_sheet(self.model, self.dataset, self.device)
                 save_png(sheet, self._sheet_file("reconstructions"), synthetic_mark(self.model))
-        self.snapshot_seconds = time.monotonic() - began
-        self.snapshot_total += self.snapshot_seconds
-        if better:
-            self.save(best=True)
-        stage = "" if self.in_last_stage else f" in stage {self.stages[self.stage].name}"
-        self.folder.log(f"snapshot at {self.images_seen} images{stage}{result}")
+        return result, better
 
     def _choose(self, score: Score | None) -> tuple[str, bool]:
         """Samples from fixed seeds and scores them; writes the model where it is the best so far. Returns what to say
