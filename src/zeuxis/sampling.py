@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,16 +132,32 @@ def class_index(name: str | None, classes: tuple[str, ...]) -> int | None:
     )
 
 
-def render_options(model: Model, *, truncation: float | None = None, temperature: float | None = None) -> RenderOptions:
+# The range of each option of sampling, in words, and what to try.
+TURNS: dict[str, tuple[float, float, str, str]] = {
+    "truncation": (0, 10, "0 to 10 (1 leaves the noise as it was trained)", "0.7"),
+    "temperature": (0, 10, "0 to 10 (1 leaves the noise as it was trained)", "0.7"),
+    "top_k": (0, 65535, "a number of tokens from 1, or 0 for all", "100"),
+    "top_p": (0, 1, "a probability from 0 to 1 (1 leaves all tokens)", "0.95"),
+    "guidance": (0, 20, "0 to 20 (1 is none)", "1.5"),
+}
+
+
+def render_options(
+    model: Model, *, truncation: float | None = None, temperature: float | None = None, top_k: int | None = None,
+    top_p: float | None = None, guidance: float | None = None,
+) -> RenderOptions:  # fmt: skip
     """The options that were given, each checked against what the model's family can turn."""
-    given = {"truncation": truncation, "temperature": temperature}
-    options = {name: value for name, value in given.items() if value is not None}
+    given = {"truncation": truncation, "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, value in options.items():
-        turnable = ", ".join(f"--{option}" for option in model.family.render_options)
+        flag = f"--{name.replace('_', '-')}"
         if name not in model.family.render_options:
-            raise UserError(f"--{name}", value, turnable, f"a model of family {model.family.name} has no {name}")
-        if not 0 <= value <= 10:
-            raise UserError(f"--{name}", value, "0 to 10 (1 leaves the noise as it was trained)", f"try --{name} 0.7")
+            turnable = ", ".join(f"--{option.replace('_', '-')}" for option in model.family.render_options)
+            step = f"{model.name} has no {name.replace('_', '-')}"
+            raise UserError(flag, value, turnable or "no such option for this model", step)
+        low, high, words, example = TURNS[name]
+        if not low <= value <= high:
+            raise UserError(flag, value, words, f"try {flag} {example}")
     return RenderOptions(**options)
 
 

@@ -24,7 +24,12 @@ def sample(
     seeds: Annotated[str, typer.Option(help="Numbers and ranges: 0-63,100.")] = "0-63",
     class_name: Annotated[str | None, typer.Option("--class", help="Only this class, by name.")] = None,
     truncation: Annotated[float | None, typer.Option(help="GAN: below 1 is safer and less varied.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="VAE: below 1 is safer and less varied.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="VAE, autoregressive: below 1 is safer and less varied.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Tokens: draw of the k most probable.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Tokens: draw of the fewest of this probability.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Tokens: above 1 keeps nearer to the class.")] = None,
     edit: Annotated[
         list[str] | None, typer.Option(help="Move along a direction: NAME=1.5 (`zeuxis directions` finds them).")
     ] = None,
@@ -54,7 +59,9 @@ def sample(
     total = count_seeds(seeds)
     loaded = load_model(model)
     label = class_index(class_name, loaded.classes)
-    options = render_options(loaded, truncation=truncation, temperature=temperature)
+    options = render_options(
+        loaded, truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
+    )
     sampler = Sampler(loaded, choose_device(device))
     chunks = sampler(parse_seeds(seeds), label=label, options=options)
     if edit:

@@ -90,10 +90,16 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
-    """What a user can turn when sampling: `truncation` (GAN) and `temperature` (VAE) scale the noise, 1 leaves it."""
+    """What a user can turn when sampling: `truncation` (GAN) and `temperature` (VAE) scale the noise, 1 leaves it; of
+    autoregressive networks `temperature` sharpens what each element is drawn from. Tokens are drawn of the `top_k` most
+    probable (0: of all), of the fewest with probability `top_p` together, and `guidance` above 1 moves them towards
+    what tells their class from others."""
 
     truncation: float = 1.0
     temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

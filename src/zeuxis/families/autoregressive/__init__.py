@@ -7,10 +7,11 @@ a line in `NETWORKS` and its presets; a new kind is a subclass of `Method` besid
 
 from __future__ import annotations
 
-from zeuxis.families.autoregressive import pixelcnn
+from zeuxis.families.autoregressive import pixelcnn, tokens
 from zeuxis.families.autoregressive.method import Entry
 from zeuxis.families.autoregressive.pixels import Pixels
 
 NETWORKS: dict[str, Entry] = {
+    "tokens": Entry(tokens.TokensConfig, tokens.Tokens, tokens.make_prior),
     "pixelcnn": Entry(pixelcnn.PixelCNNConfig, Pixels, pixelcnn.PixelCNN),
 }

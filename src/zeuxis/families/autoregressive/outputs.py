@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zeuxis.families.base import RenderOptions
 from zeuxis.nn.logistic import mixture_log_prob, quantised
 
 
@@ -31,6 +32,21 @@ def inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
     edges = torch.softmax(logits.double() / temperature, dim=-1).cumsum(-1)
     # Rounding may leave the last edge below 1: the last index takes what is above.
     return (edges[:, :-1] <= uniforms[:, None]).sum(-1)
+
+
+def choose(logits: Tensor, uniforms: Tensor, options: RenderOptions) -> Tensor:
+    """Index `[N]` drawn from logits `[N, K]` after `temperature`, of the `top_k` most probable (0: of all) and of the
+    fewest that together have the probability `top_p` (Holtzman et al. 2019, arXiv 1904.09751)."""
+    if options.top_k and options.top_k < logits.shape[1]:
+        least = logits.topk(options.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if options.top_p < 1 and options.temperature > 0:
+        ordered, places = (logits / options.temperature).sort(dim=-1, descending=True)
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all that are more probable
+        beyond = torch.zeros_like(before, dtype=torch.bool).scatter(1, places, before >= options.top_p)
+        beyond.scatter_(1, places[:, :1], False)  # the most probable always stays
+        logits = logits.masked_fill(beyond, -torch.inf)
+    return inverse_cdf(logits, uniforms, options.temperature)
 
 
 class LogisticMixture(nn.Module):

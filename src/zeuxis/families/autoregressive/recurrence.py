@@ -1,0 +1,144 @@
+"""A prior over token grids of gated diagonal linear recurrences: trained in parallel by a scan, sampled with a state of
+constant size.
+
+The recurrence and its block are Griffin's (De et al. 2024, arXiv 2402.19427, section 2.4 and Figure 2): two branches, a
+short causal convolution, the recurrence, an output gate, then a gated feed-forward part. As in HGRN (Qin et al. 2023,
+arXiv 2311.04823) and minGRU (Feng et al. 2024, arXiv 2410.01201) the gates see the block's input alone, so that one
+matrix product serves branches and gates of the whole sequence.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zeuxis.nn.scan import scan
+
+TAPS = 4  # of the causal convolution
+SHARPNESS = 8.0  # c in log a = -c softplus(decay) sigmoid(r) (Eq. 4)
+
+
+class State(NamedTuple):
+    """What a block keeps from token to token: the last inputs of its convolution `[N, TAPS - 1, E]`, and the
+    recurrence `[N, E]`."""
+
+    taps: Tensor
+    memory: Tensor
+
+
+class Block(nn.Module):
+    """x + recurrence(norm x), then x + gated feed-forward(norm x); both `[N, T, D]`, E = D channels recur."""
+
+    def __init__(self, width: int, expand: int) -> None:
+        super().__init__()
+        self.width = width
+        self.norm, self.norm_forward = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.project = nn.Linear(width, 4 * width)  # value, output gate, recurrence gate, input gate
+        self.taps = nn.Parameter(torch.randn(TAPS, width) * TAPS**-0.5)
+        # a^c from 0.9 to 0.999 at r = 1 (section 2.4), so that channels remember from a few to hundreds of tokens.
+        decay = torch.linspace(0.9, 0.999, width).log().neg() / SHARPNESS
+        self.decay = nn.Parameter(torch.log(torch.expm1(decay)) if decay.device.type != "meta" else decay)
+        self.out = nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 2 * expand * width), nn.Linear(expand * width, width)
+
+    def gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Value, output gate, decay a and input scale sqrt(1 - a^2) i, each of the shape of `x` (Eq. 1 to 4)."""
+        value, output, forget, enter = self.project(self.norm(x)).chunk(4, dim=-1)
+        log_decay = -SHARPNESS * F.softplus(self.decay) * torch.sigmoid(forget)
+        scale = torch.sqrt(-torch.expm1(2 * log_decay.clamp(max=-1e-5))) * torch.sigmoid(enter)
+        return value, F.gelu(output), torch.exp(log_decay), scale
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """x + down(silu(u) * w) with u and w from one product."""
+        opening, value = self.up(self.norm_forward(x)).chunk(2, dim=-1)
+        return cast(Tensor, x + self.down(F.silu(opening) * value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, output, decay, scale = self.gates(x)
+        padded, length = F.pad(value, (0, 0, TAPS - 1, 0)), x.shape[1]
+        mixed = padded[:, :length] * self.taps[0]
+        for tap in range(1, TAPS):
+            mixed = torch.addcmul(mixed, padded[:, tap : tap + length], self.taps[tap].to(mixed.dtype))
+        memory = scan(decay, scale * mixed)
+        return self.feed_forward(x + self.out(memory * output))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token `[N, D]`."""
+        value, output, decay, scale = self.gates(x)
+        taps = torch.cat([state.taps, value[:, None]], dim=1)
+        mixed = (taps * self.taps).sum(1)
+        memory = decay * state.memory + scale * mixed
+        return self.feed_forward(x + self.out(memory * output)), State(taps[:, 1:], memory)
+
+    def first_state(self, count: int, like: Tensor) -> State:
+        """Before the first token."""
+        return State(like.new_zeros(count, TAPS - 1, self.width), like.new_zeros(count, self.width))
+
+
+class RecurrentPrior(nn.Module):
+    """Logits of every token of a grid `[h, w]` in raster order, given those before it and (maybe) a class.
+
+    The network is told the tokens to the left, above and above to the right, and where it is; all else is in its state.
+    Label `classes` stands for no class, for guidance.
+    """
+
+    def __init__(self, grid: tuple[int, int], codes: int, width: int, layers: int, expand: int, classes: int) -> None:
+        super().__init__()
+        self.grid, self.codes = grid, codes
+        # Index `codes` is outside of the grid. One product of three embeddings' sum costs nothing.
+        self.left, self.above, self.aside = (nn.Embedding(codes + 1, width) for _ in range(3))
+        self.row, self.column = (nn.Parameter(torch.randn(side, width) * 0.02) for side in grid)
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+        for embedding in (self.left, self.above, self.aside, *([self.label] if self.label else [])):
+            nn.init.normal_(embedding.weight, std=0.3)
+        self.blocks = nn.ModuleList(Block(width, expand) for _ in range(layers))
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, codes)
+        nn.init.normal_(self.head.weight, std=0.02)
+
+    def inputs(self, tokens: Tensor, labels: Tensor | None) -> Tensor:
+        """Tokens `[N, h, w]` -> what the first block gets, `[N, h * w, D]`."""
+        framed = F.pad(tokens, (1, 1, 1, 0), value=self.codes)  # [N, h + 1, w + 2]
+        x = self.left(framed[:, 1:, :-2]) + self.above(framed[:, :-1, 1:-1]) + self.aside(framed[:, :-1, 2:])
+        x = x + self.row[:, None] + self.column
+        if self.label is not None:
+            x = x + self.label(labels)[:, None, None]
+        return x.flatten(1, 2)
+
+    def forward(self, tokens: Tensor, labels: Tensor | None) -> Tensor:
+        """Tokens `[N, h, w]` -> logits `[N, h * w, codes]`."""
+        x = self.inputs(tokens, labels)
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.head(self.norm(x)))
+
+    def walk(self, canvas: Tensor, labels: Tensor | None) -> PriorWalk:
+        """The pass that draws, from `canvas` `[N, h, w]`, which the caller fills in between."""
+        return PriorWalk(self, canvas, labels)
+
+
+class PriorWalk:
+    """Logits token by token, from a state whose size does not grow."""
+
+    def __init__(self, prior: RecurrentPrior, canvas: Tensor, labels: Tensor | None) -> None:
+        self.prior, self.canvas = prior, canvas
+        self.blocks = cast("list[Block]", list(prior.blocks))
+        self.states = [block.first_state(len(canvas), prior.head.weight) for block in self.blocks]
+        self.outside = torch.full_like(canvas[:, 0, 0], prior.codes)
+        self.label = None if prior.label is None else prior.label(labels)
+
+    def logits(self, y: int, x: int) -> Tensor:
+        """`[N, codes]` at a place; called once for each in raster order, when the canvas holds all before it."""
+        prior, canvas = self.prior, self.canvas
+        left = canvas[:, y, x - 1] if x else self.outside
+        above = canvas[:, y - 1, x] if y else self.outside
+        aside = canvas[:, y - 1, x + 1] if y and x + 1 < canvas.shape[2] else self.outside
+        hidden = prior.left(left) + prior.above(above) + prior.aside(aside) + (prior.row[y] + prior.column[x])
+        if self.label is not None:
+            hidden = hidden + self.label
+        for index, block in enumerate(self.blocks):
+            hidden, self.states[index] = block.step(hidden, self.states[index])
+        return cast(Tensor, prior.head(prior.norm(hidden)))
