@@ -105,7 +105,7 @@ class Group(World):
         if self.is_writer:
             buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
         _heard(lambda: dist.broadcast(buffer, 0))
-        return json.loads(bytes(buffer.numpy()))  # type: ignore[no-any-return]
+        return json.loads(bytes(buffer.numpy()))
 
     def wait(self) -> None:
         """See `World.wait`."""

@@ -24,6 +24,7 @@ from zeuxis.errors import RunFault, StateError, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
+from zeuxis.metrics.model import classified_right
 from zeuxis.planning import Plan, bind, choose_device, resolve
 from zeuxis.randomness import generator_for, seed_of
 from zeuxis.runs import RunFolder
@@ -39,6 +40,7 @@ STATUS_ROWS = 200  # rows of stats.jsonl over a stage
 SNAPSHOT_SHARE = 0.1  # of a budget that samples, scores and model folders may take
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
 STATE_SECONDS = 60.0
+CLASSIFIED_PICTURES = 2000  # validation pictures whose classes are guessed at a snapshot, at most
 # `make` and `timeout` pass a signal on that the whole process group was sent already: that is not a second one.
 EXIT_SECONDS = 0.3  # what the process needs after its last file
 
@@ -121,7 +123,7 @@ class Training:
         self.device = choose_device(self.resolved["device"])
         self.world = current()
         self.clock = Clock(self.world)
-        self.feed = Feed(dataset, bool(family.classes), options, self.device)
+        self.feed = Feed(dataset, family.conditional, options, self.device, family.semi_supervised)
         self.states = StateStore(run.path / "state")
         self.stages = family.stages()
         torch.manual_seed(seed_of(options.seed, "initial weights"))
@@ -320,7 +322,7 @@ class Training:
                         + (f", {self.world.size} processes" if self.world.size > 1 else ""))  # fmt: skip
         self.folder.log(f"{self.resolved['precision']} arithmetic, {self.resolved['kernels']} kernels (timed: {timed})")
         with self._disk("sheet of real pictures"):
-            save_png(real_sheet(self.dataset, bool(self.family.classes)), self.folder.path / "reals.png")
+            save_png(real_sheet(self.dataset, self.family.conditional), self.folder.path / "reals.png")
 
     def _open_codes(self) -> None:
         """Where the present stage trains on codes: makes them once, a resume takes the same file."""
@@ -441,8 +443,9 @@ class Training:
         if self.world.is_writer:
             result, better = self._take_snapshot(score)
         # The others wait, and hear what they would decide otherwise than the first one.
-        self.snapshot_seconds, best = self.world.share([time.monotonic() - began, self.best])
-        self.best = tuple(best) if best else None
+        said: dict[str, Any] = self.world.share({"seconds": time.monotonic() - began, "best": self.best})
+        self.snapshot_seconds = said["seconds"]
+        self.best = (said["best"][0], said["best"][1]) if said["best"] else None
         self.snapshot_total += self.snapshot_seconds
         if better:
             self.save(best=True)
@@ -457,6 +460,7 @@ class Training:
                 with self.stepper.at_rest() as networks:
                     self.family.fit(networks, self.feed.once, seed_of(self.options.seed, "fit", self.images_seen))
                 result, better = self._choose(score)
+                result += self._classified()
             if "reconstruct" in self.family.capabilities:
                 sheet = reconstruction_sheet(self.model, self.dataset, self.device)
                 save_png(sheet, self._sheet_file("reconstructions"), synthetic_mark(self.model))
@@ -479,6 +483,17 @@ class Training:
             model.about["chosen_by"] = f"{name} {value:.5g}" if score else "last snapshot"
             write_model(model, sheet, self.folder.path / "model")
         return (f": {name} {value:.5g}{', the best so far' if better else ''}" if score else ""), better
+
+    def _classified(self) -> str:
+        """What to say of how many validation pictures the averaged networks put into the right class."""
+        if "classify" not in self.family.capabilities:
+            return ""
+        right = classified_right(self.model, self.dataset.val, CLASSIFIED_PICTURES, self.device)
+        if not len(right):
+            return ""
+        self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": "accuracy_val",
+                                          "value": right.mean(), "seconds": round(self.elapsed, 3)})  # fmt: skip
+        return f"; {right.mean():.2%} of {len(right)} validation pictures are put into their class"
 
     def _sheet_file(self, what: str) -> Path:
         # Short runs have several in one kimg.

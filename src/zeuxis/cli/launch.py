@@ -48,6 +48,11 @@ def launch(processes: int) -> int:
         return 0
 
 
+def started_by_us() -> bool:
+    """Whether this process is one of several already, by `launch` or by torchrun."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
 def said_code() -> int | None:
     """The exit code that one of the processes of this launch ended with on purpose: then none begins again."""
     if folder := os.environ.get(LAUNCH):

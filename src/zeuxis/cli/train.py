@@ -55,6 +55,7 @@ class Kernels(StrEnum):
     auto = "auto"
     plain = "plain"
     patches = "patches"
+    winograd = "winograd"
 
 
 def train(
@@ -83,13 +84,16 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Mirror statistics and samples there too.")
     ] = False,
+    processes: Annotated[int, typer.Option(min=1, help="On this machine, together; torchrun for more machines.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
 ) -> None:
     """Train a generator on pictures. The same command again goes on where an unfinished run stopped."""
     from rich.console import Console
 
+    from zeuxis.cli import launch
     from zeuxis.cli.board import require_tensorboard
     from zeuxis.config import TrainOptions, parse, parse_duration, parse_resolution, parse_settings
+    from zeuxis.distributed import join, leave
 
     console = Console()
     values: dict[str, Any] = {
@@ -105,14 +109,33 @@ def train(
         options = resumed(options, resume)
     if tensorboard:
         require_tensorboard()
+    if processes > 1 and not dry_run and not launch.started_by_us():
+        check(console, data, options, processes)
+        raise typer.Exit(launch.launch(processes))
+    world = join(options.device)
+    if not world.is_writer:
+        console = Console(quiet=True)
     # What --dry-run prints is JSON alone; remarks on the data must not stand in it.
     dataset = open_data(Console(stderr=True) if dry_run else console, data, options)
     if dry_run:
         show_plan(console, options, dataset)
         return
-    outcome = run(console, options, dataset, out, resume, tensorboard)
+    outcome = run(console, options, dataset, out, resume, tensorboard and world.is_writer)
+    leave()
     if outcome.status == "interrupted":
         raise typer.Exit(130)
+
+
+def check(console: Any, data: str, options: TrainOptions, processes: int) -> None:
+    """Everything that a user can have got wrong, before processes are started; reads the data into the cache."""
+    from zeuxis.errors import UserError
+    from zeuxis.planning import bind, choose_device
+
+    choose_device(options.device)
+    _, family = bind(options, open_data(console, data, options))
+    if family.training.batch < processes:
+        allowed = f"1 to {family.training.batch}, the pictures of a batch"
+        raise UserError("--processes", processes, allowed, "or a larger --batch")
 
 
 def open_data(console: Any, data: str, options: TrainOptions) -> Dataset:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from statistics import NormalDist
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from zeuxis.nn.together import total
 
 STEPS = 4  # steps from one change of the probability to the next, as in the paper
 
@@ -54,9 +55,7 @@ class Adaptive(nn.Module):
     @torch.no_grad()
     def update(self, target: float, most: float, reach: float, batch: int) -> None:
         """Moves the probability where `STEPS` batches were seen since it moved last."""
-        sums = torch.stack([self.get_buffer("signs"), self.get_buffer("count")])
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
+        sums = total(torch.stack([self.get_buffer("signs"), self.get_buffer("count")]))
         progress, moved_at, now = self.get_buffer("progress"), self.get_buffer("moved_at"), self.probability_now
         due = sums[1] >= STEPS * batch
         # A finished run that is made longer begins again at a smaller progress.

@@ -23,6 +23,7 @@ from zeuxis.families.gan.pair import (
 )  # fmt: skip
 from zeuxis.families.gan.virtual_norm import Reference, VirtualBatchNorm2d
 from zeuxis.nn.conv import Conv2d, UpConv2d, base_sides, halvings
+from zeuxis.nn.together import BatchNorm2d
 
 
 class DcganConfig(LatentConfig):
@@ -54,7 +55,7 @@ def normalisation(config: DcganConfig, wanted: bool, width: int) -> nn.Module:
     """What follows a convolution with `width` channels."""
     if not wanted:
         return nn.Identity()
-    return VirtualBatchNorm2d(width, config.virtual_batch) if config.virtual_batch else nn.BatchNorm2d(width)
+    return VirtualBatchNorm2d(width, config.virtual_batch) if config.virtual_batch else BatchNorm2d(width)
 
 
 def channels(config: DcganConfig, count: int) -> list[int]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zeuxis.families.gan.pair import Head
+from zeuxis.nn.together import batch_mean, gather
 
 DIMENSIONS = 5  # of each kernel of minibatch discrimination
 
@@ -16,7 +17,7 @@ DIMENSIONS = 5  # of each kernel of minibatch discrimination
 def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     """|E f(x) - E f(G(z))|^2 of a layer's features `[N, F]`, a scalar: what the generator minimises instead of a
     loss of logits (section 3.1)."""
-    return (real.float().mean(0) - fake.float().mean(0)).square().sum()
+    return (batch_mean(real.float()) - batch_mean(fake.float())).square().sum()
 
 
 def smoothed_discriminator(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
@@ -68,7 +69,7 @@ class MinibatchDiscrimination(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         places = self.project(features).float().unflatten(1, (self.kernels, DIMENSIONS))  # [N, B, C]
-        distances = (places[:, None] - places[None]).abs().sum(3)  # [N, N, B]
+        distances = (places[:, None] - gather(places)[None]).abs().sum(3)  # [N, N, B]; the others of all processes
         return torch.exp(-distances).sum(1)
 
 

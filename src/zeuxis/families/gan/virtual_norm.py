@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from zeuxis.distributed import current
+from zeuxis.nn.together import gather
+
 
 class VirtualBatchNorm2d(nn.Module):
     """`[reference + N, C, H, W]` with the reference pictures first -> the same, normalised, scaled and shifted.
@@ -56,6 +59,10 @@ class Reference(nn.Module):
         """Takes the first pictures of `values` `[N, ...]`, again from the start where there are too few. Only the first
         call has an effect; which one that is the device knows, and nobody waits for it."""
         own, filled = self.get_buffer("values"), self.get_buffer("filled")
+        if current().size > 1:
+            if filled > 0:
+                return
+            values = gather(values)  # the same reference in all processes
         places = torch.arange(len(own), device=values.device) % len(values)
         own.copy_(torch.where(filled > 0, own, values[places].to(own.dtype)))
         filled.fill_(1.0)
