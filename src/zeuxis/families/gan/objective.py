@@ -242,8 +242,8 @@ class GAN(Family):
         lengths = path_lengths(generator.synthesise(w, noise.get("inputs")), w, noise["path"])
         average = generator.get_buffer("path_average")
         average.lerp_(lengths.detach().mean(), 0.01)
-        penalty = (lengths - average).square()
-        return {"loss": weight * interval * penalty, "path length": lengths}
+        penalty = (lengths - average).square().mean()
+        return {"loss": weight * interval * penalty, "path length": lengths.mean()}
 
     def _generate(self, networks: Networks, noise: Noise, labels: Tensor | None) -> Tensor:
         generator = generator_of(networks)

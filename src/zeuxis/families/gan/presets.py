@@ -68,5 +68,92 @@ PRESETS: dict[str, dict[str, Preset]] = {
             },
         ),
     },
+    "r3gan": {
+        "small": Preset(
+            about="a twentieth of the paper's width, for one GPU and an hour: relativistic loss, exact R1 and R2",
+            settings={
+                "network": {"latent": 64, "width": 128, "max_width": 256, "blocks": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "gamma_end": 0.1},
+                "training": {"batch": 128, "learning_rate": 4e-4, "learning_rate_end": 0.25, "beta1": 0.0, "beta2": 0.99, "warmup": 0.01, "kimg": 4000},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"latent": 8, "width": 8, "max_width": 8, "blocks": 1, "group_width": 4},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "gamma_end": 0.1},
+                "training": {"batch": 8, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "kimg": 1},
+            },
+        ),
+        "cifar10": Preset(
+            about="as in the paper for 32 pixels: 768 channels, batch 512, 250 million images, augmentation up to 0.55",
+            settings={
+                "network": {"latent": 64, "width": 768, "max_width": 768, "blocks": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 0.05, "gamma_end": 0.005},
+                "augment": {"probability": 0.55, "ramp": True},
+                "training": {"batch": 512, "learning_rate": 2e-4, "learning_rate_end": 0.25, "beta1": 0.0, "beta2": 0.99, "ema": 0.02, "kimg": 250000},
+            },
+        ),
+        "stacked-mnist": Preset(
+            about="as in the paper for 1,000 modes: 768 channels, batch 512, 10 million images, gamma from 1 to 0.1",
+            settings={
+                "network": {"latent": 64, "width": 768, "max_width": 768, "blocks": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "gamma_end": 0.1},
+                "training": {"batch": 512, "learning_rate": 2e-4, "learning_rate_end": 1.0, "beta1": 0.0, "beta2": 0.99, "ema": 0.05, "kimg": 10000},
+            },
+        ),
+        "ffhq64": Preset(
+            about="as in the paper for 64 pixels: 384 to 768 channels, batch 256, 100 million images, gamma from 2 to 0.2",
+            settings={
+                "network": {"latent": 64, "width": 384, "max_width": 768, "blocks": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 2.0, "gamma_end": 0.2},
+                "augment": {"probability": 0.3, "ramp": True},
+                "training": {"batch": 256, "learning_rate": 2e-4, "learning_rate_end": 0.25, "beta1": 0.0, "beta2": 0.99, "ema": 0.005, "kimg": 100000},
+            },
+        ),
+        "ffhq256": Preset(
+            about="as in the paper for 256 pixels: 96 to 768 channels, batch 256, 200 million images, gamma from 150 to 15",
+            settings={
+                "network": {"latent": 64, "width": 96, "max_width": 768, "blocks": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 150.0, "gamma_end": 15.0},
+                "augment": {"probability": 0.3, "ramp": True},
+                "training": {"batch": 256, "learning_rate": 2e-4, "learning_rate_end": 0.25, "beta1": 0.0, "beta2": 0.99, "ema": 0.0025, "kimg": 200000},
+            },
+        ),
+    },
+    "stylegan2": {
+        "small": Preset(
+            about="narrow, for pictures of about 32 pixels: 128-dimensional w, style mixing, path length, lazy R1",
+            settings={
+                "network": {"latent": 128, "style": 128, "mapping": 2, "width": 32, "max_width": 128},
+                "objective": {"loss": "non-saturating", "penalty": "r1", "gamma": 1.0, "gamma_end": 1.0, "interval": 16},
+                "training": {"batch": 32, "learning_rate": 2.5e-3, "learning_rate_end": 0.1, "beta1": 0.0, "beta2": 0.99, "kimg": 1000},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"latent": 8, "style": 8, "mapping": 1, "width": 4, "max_width": 8},
+                "objective": {"loss": "non-saturating", "penalty": "r1", "gamma": 0.1, "gamma_end": 0.1},
+                "training": {"batch": 8, "learning_rate": 2e-3, "beta1": 0.0, "beta2": 0.99, "kimg": 1},
+            },
+        ),
+        "cifar10": Preset(
+            about="as its authors trained it on 32 pixels: 512 channels, 512-dimensional w, no mixing, no path length",
+            settings={
+                "network": {"latent": 512, "style": 512, "mapping": 2, "width": 512, "max_width": 512, "mixing": 0.0, "path": 0.0, "group": 32},
+                "objective": {"loss": "non-saturating", "penalty": "r1", "gamma": 0.01, "gamma_end": 0.01, "interval": 16},
+                "training": {"batch": 64, "learning_rate": 2.5e-3, "learning_rate_end": 1.0, "beta1": 0.0, "beta2": 0.99, "ema": 0.005, "ema_ramp": 0.05, "kimg": 100000},
+            },
+        ),
+        "karras256": Preset(
+            about="as its authors trained it on 256 pixels: 64 to 512 channels, eight mapping layers",
+            settings={
+                "network": {"latent": 512, "style": 512, "mapping": 8, "width": 64, "max_width": 512, "group": 8},
+                "objective": {"loss": "non-saturating", "penalty": "r1", "gamma": 1.0, "gamma_end": 1.0, "interval": 16},
+                "training": {"batch": 64, "learning_rate": 2.5e-3, "learning_rate_end": 1.0, "beta1": 0.0, "beta2": 0.99, "ema": 0.0008, "kimg": 25000},
+            },
+        ),
+    },
 }
 # fmt: on
