@@ -23,6 +23,7 @@ from zeuxis.cli import (  # noqa: E402
     directions,
     encoder,
     evaluate,
+    export,
     info,
     inpaint,
     interpolate,
@@ -56,6 +57,7 @@ app.command("inpaint")(inpaint.inpaint)
 app.command("outpaint")(inpaint.outpaint)
 app.command("directions")(directions.directions)
 app.command("encoder")(encoder.encoder)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("info")(info.info)

@@ -21,11 +21,12 @@ from zeuxis.editing.encoder import Encoder, Progress
 from zeuxis.editing.inpainting import fill_starts
 from zeuxis.editing.pictures import open_picture
 from zeuxis.editing.projection import Likeness, enrich, optimise
-from zeuxis.editing.spaces import Space
+from zeuxis.editing.spaces import Codes, Space
 from zeuxis.errors import UserError
 from zeuxis.images import Pixels, fit_to, from_picture, to_float, to_pixels
 
 Blend = Literal["none", "soft", "kept"]
+PULL = 0.3  # between a picture that is coherent and one that keeps every seam of the collage
 MOST_ELEMENTS = 256
 MOST_JSON = 2**20
 Whole = int
@@ -136,7 +137,7 @@ def _source(
         mask = open_picture(folder / element.mask, f"LAYOUT elements.{number}.mask")
         if mask.size != picture.size:
             raise UserError(f"LAYOUT elements.{number}.mask", "x".join(map(str, mask.size)),
-                            f"as large as its picture: {picture.width}x{picture.height}", "make it that size")  # fmt: skip
+                            f"the size of its picture, {picture.width}x{picture.height}", "make it that")  # fmt: skip
         shape = from_picture(mask, 1)
     if element.box is None and element.at is None and element.size is None:
         spec = space.model.spec
@@ -173,7 +174,7 @@ def _place(
 
 def compose(
     space: Space, collage: Collage, seeds: Sequence[int] = (0,), *, label: int | None = None,
-    encoder: Encoder | None = None, steps: int = 100, blend: Blend = "soft", variety: bool = True,
+    encoder: Encoder | None = None, steps: int = 100, blend: Blend = "none", pull: float = PULL,
     progress: Progress | None = None,
 ) -> Pixels:  # fmt: skip
     """One coherent picture uint8 `[S, C, H, W]` per seed that keeps each element of the collage where it was put.
@@ -183,19 +184,42 @@ def compose(
             optimisation then bring nearer to the elements; without it the search begins at seeds.
         blend: `none` is the model's own picture; `soft` puts the elements themselves into it, fading over a few pixels;
             `kept` leaves them as they are and bends what is around them.
-        variety: Whether each seed starts from a place of its own; without it, all from the encoder's answer.
+        pull: How strongly the picture is held back in the model's world; less keeps the elements better, seams too.
     """
-    spec = space.model.spec
-    originals = np.repeat(collage.pixels[None], len(seeds), axis=0)
-    target = to_float(torch.from_numpy(originals)).to(space.device)
-    seen = torch.from_numpy(collage.known).to(space.device)[None, None]
-    likeness = Likeness(target, seen, encoder)
-    starts = fill_starts(space, likeness, seeds, label, encoder, variety=variety)
+    likeness = _likeness(space, [collage] * len(seeds), encoder)
+    starts = fill_starts(space, likeness, seeds, label, encoder)
+    return _composed(space, [collage] * len(seeds), starts, likeness, steps, blend, pull, progress)
+
+
+def compose_many(
+    space: Space, collages: Sequence[Collage], *, encoder: Encoder, steps: int = 100, blend: Blend = "none",
+    pull: float = PULL, progress: Progress | None = None,
+) -> Pixels:  # fmt: skip
+    """One picture uint8 `[N, C, H, W]` for each of N collages, each from the encoder's answer itself: `compose` for
+    many."""
+    likeness = _likeness(space, collages, encoder)
+    starts = encoder(likeness.target, likeness.known)
+    return _composed(space, collages, starts, likeness, steps, blend, pull, progress)
+
+
+def _likeness(space: Space, collages: Sequence[Collage], encoder: Encoder | None) -> Likeness:
+    target = to_float(torch.from_numpy(np.stack([collage.pixels for collage in collages]))).to(space.device)
+    known = torch.from_numpy(np.stack([collage.known for collage in collages]))[:, None].to(space.device)
+    return Likeness(target, known, encoder)
+
+
+def _composed(
+    space: Space, collages: Sequence[Collage], starts: Codes, likeness: Likeness, steps: int, blend: Blend, pull: float,
+    progress: Progress | None,
+) -> Pixels:  # fmt: skip
     codes, _ = optimise(space, starts, likeness, steps, progress=progress, what="composing")
-    images = enrich(space, codes, likeness, steps, progress) if steps else space.images(codes)
-    made, given = images.double().cpu().numpy(), target.double().cpu().numpy()
-    if blend == "kept":
-        made = membrane(made, given, collage.known, (spec.wrap_x, spec.wrap_y))
-    elif blend == "soft":
-        made = feathered(given, made, collage.known, max(1.0, min(spec.height, spec.width) / 16))
+    images = enrich(space, codes, likeness, steps, progress, pull) if steps else space.images(codes)
+    made, given = images.double().cpu().numpy(), likeness.target.double().cpu().numpy()
+    spec = space.model.spec
+    for index, collage in enumerate(collages if blend != "none" else ()):
+        one = slice(index, index + 1)
+        if blend == "kept":
+            made[one] = membrane(made[one], given[one], collage.known, (spec.wrap_x, spec.wrap_y))
+        else:
+            made[one] = feathered(given[one], made[one], collage.known, max(1.0, min(spec.height, spec.width) / 16))
     return to_pixels(torch.from_numpy(made)).numpy()

@@ -37,8 +37,8 @@ class Direction:
 
 
 def closed_form(space: Space) -> tuple[Tensor, Tensor]:
-    """All directions `[K, ...]`, orthonormal, by falling effect `[K]` on the first layers behind the latent (Shen & Zhou
-    2020, arXiv 2007.06600, Eq. 6): eigenvectors and eigenvalues of W'W, each row of W (one output) of unit length.
+    """All directions `[K, ...]`, orthonormal, by falling effect `[K]` on the first layers behind the latent (Shen &
+    Zhou 2020, arXiv 2007.06600, Eq. 6): eigenvectors and eigenvalues of W'W, each row of W (one output) of unit length.
 
     Needs neither data nor samples. With levels the same step is taken in all of them.
     """

@@ -62,19 +62,15 @@ def _check(model: Model, picture: Pixels, known: Mask) -> None:
 
 
 def fill_starts(
-    space: Space, likeness: Likeness, seeds: Sequence[int], label: int | None, encoder: Encoder | None, *,
-    variety: bool = True,
-) -> Codes:  # fmt: skip
-    """Where each seed's search begins: near the encoder's answer (at it, without `variety`), or at the best of its own
-    random codes."""
+    space: Space, likeness: Likeness, seeds: Sequence[int], label: int | None, encoder: Encoder | None
+) -> Codes:
+    """Where each seed's search begins: near the encoder's answer, or at the best of its own random codes."""
     target, known = likeness.target, likeness.known
     labels = None
     if label is not None and space.model.classes:
         labels = torch.full((len(seeds),), label, dtype=torch.long, device=space.device)
     if encoder is not None:
         codes = encoder(target, known, labels)
-        if not variety:
-            return codes
         _, spread = space.statistics()
         noise = torch.stack(
             [torch.randn(codes.values.shape[1:], generator=generator_for("filling", seed)) for seed in seeds]

@@ -77,11 +77,8 @@ def _inputs(space: Space, codes: Codes) -> list[tuple[nn.Linear, Tensor]]:
 def replaced(layers: Sequence[LatentLayer], outputs: Sequence[Tensor]) -> Iterator[None]:
     """Within the block, these layers give these outputs instead of their own: the richest space of a network."""
 
-    def giving(output: Tensor) -> Tensor:
-        return output
-
     handles = [
-        entry.layer.register_forward_hook(lambda layer, inputs, own, given=given: giving(given))  # type: ignore[misc]
+        entry.layer.register_forward_hook(lambda layer, inputs, own, given=given: given)
         for entry, given in zip(layers, outputs, strict=True)
     ]
     try:

@@ -199,7 +199,9 @@ def _descend(
     return best, distance
 
 
-def enrich(space: Space, codes: Codes, likeness: Likeness, steps: int, progress: Progress | None) -> Tensor:
+def enrich(
+    space: Space, codes: Codes, likeness: Likeness, steps: int, progress: Progress | None, pull: float = RICH_PULL
+) -> Tensor:
     """Pictures of the first layers' outputs, moved from those of `codes` to where they are most like the targets: the
     first feature map of a DCGAN, the styles of a StyleGAN (Wu et al. 2020, arXiv 2011.12799)."""
     try:
@@ -210,13 +212,14 @@ def enrich(space: Space, codes: Codes, likeness: Likeness, steps: int, progress:
     for first in range(0, len(codes), OPTIMISED_AT_ONCE):
         part = codes[first : first + OPTIMISED_AT_ONCE]
         parts.append(_enrich_part(space, layers, part, likeness[list(range(first, first + len(part)))], steps,
-                                  progress))  # fmt: skip
+                                  pull, progress))  # fmt: skip
     return torch.cat(parts)
 
 
 def _enrich_part(
-    space: Space, layers: list[LatentLayer], codes: Codes, likeness: Likeness, steps: int, progress: Progress | None
-) -> Tensor:
+    space: Space, layers: list[LatentLayer], codes: Codes, likeness: Likeness, steps: int, pull: float,
+    progress: Progress | None,
+) -> Tensor:  # fmt: skip
     outputs = outputs_of(space, layers, codes)
     spreads = [output.std(dim=1, keepdim=True).clamp_min(1e-6) for output in outputs]
     sizes = [output.shape[1] for output in outputs]
@@ -228,7 +231,7 @@ def _enrich_part(
             return space.decode(codes)
 
     def loss_of(step: Tensor) -> tuple[Tensor, Tensor]:
-        return likeness(pictures(step)), RICH_PULL * step.square().mean(1)
+        return likeness(pictures(step)), pull * step.square().mean(1)
 
     start = torch.zeros(len(codes), sum(sizes), device=space.device)
     best, _ = _descend(loss_of, start, steps, 0.05, progress, "refining", 0, len(codes))

@@ -1,7 +1,7 @@
 """The latent space in which a model is edited: seeds and pictures to codes, codes to pictures, and blends of codes.
 
 Written over the family contract: a family with `map` and `synthesise` (GAN) is edited in w, one with `encode` and
-`decode` (VAE) in its codes. What has neither (pixels one after the other) has no space; its `complete` fills gaps instead.
+`decode` (VAE) in its codes. What has neither (pixels one after the other) has no space; its `complete` fills gaps.
 """
 
 from __future__ import annotations
