@@ -93,6 +93,8 @@ class TrainOptions(Config):
 
     `budget` in seconds over all sittings, from process start to exit; `kimg` thousands of images to show; with
     neither, the preset's own length. `batch` None takes the preset's. `settings` are dotted keys over the preset's.
+    `labels` hides the classes of all but so many training pictures; `init` is the path of the model or run whose
+    weights are begun with.
     """
 
     model: str = "gan"
@@ -101,6 +103,9 @@ class TrainOptions(Config):
     batch: int | None = Field(default=None, ge=1, le=65536)
     micro_batch: int | None = Field(default=None, ge=1, le=65536)
     conditional: bool = False
+    semi_supervised: bool = False
+    labels: int | None = Field(default=None, ge=1)
+    init: str | None = None
     mirror: bool = False
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -92,7 +92,7 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, most: 
     stepper = Stepper(family, networks, arithmetic.precision, arithmetic.kernels)
     size = family.training.batch
     generator = generator_for("timing")
-    images = (torch.rand(size, *family.spec.shape, generator=generator) * 2 - 1).to(device)
+    images = (torch.rand(size, *family.spec.item_shape, generator=generator) * 2 - 1).to(device)
     labels = torch.zeros(size, dtype=torch.long, device=device)
     labelled = Batch(images, labels) if family.semi_supervised else None
     batch = Batch(images, labels if family.conditional else None, labelled=labelled)
@@ -189,15 +189,41 @@ def _wait(device: torch.device) -> None:
 
 def bind(options: TrainOptions, dataset: Dataset) -> tuple[str, Family]:
     """The full model name and the family bound to the data, with everything that was asked put over the preset."""
-    name = resolve_name(options.model)
     if options.conditional and not dataset.classes:
         raise UserError(
             "--conditional", dataset.name, "data with classes", "put each class into a sub-folder of its own"
         )
-    settings = dict(options.settings)
+    if options.conditional and options.semi_supervised:
+        raise UserError("--semi-supervised", "--conditional too", "one of both",
+                        "a semi-supervised model tells classes apart and makes no picture of one")  # fmt: skip
+    name, chosen = choose(options, dataset)
+    settings = {each.key: each.value for each in chosen} | options.settings
     if options.batch is not None:
         settings["training.batch"] = options.batch
     return name, make_family(name, dataset.spec, len(dataset.classes) if options.conditional else 0, settings)
+
+
+def choose(options: TrainOptions, dataset: Dataset) -> tuple[str, list[Chosen]]:
+    """The full model name, and the settings that were left open to the family's own rules, each with its reason."""
+    full = resolve_name(options.model)
+    family, network, _ = full.split("/")
+    parts = options.model.split("/")
+    said = len(parts) + (parts[0] not in FAMILIES)  # 1: the family, 2: its network too, 3: a preset
+    facts = Facts(
+        pictures=len(dataset.train), spec=dataset.spec, accelerator=choose_device(options.device).type != "cpu",
+        seconds=options.budget, images=None if options.kimg is None else options.kimg * 1000,
+        semi_supervised=options.semi_supervised,
+    )  # fmt: skip
+    taken, chosen = FAMILIES[family].choose(facts, network if said > 1 else None, said > 2)
+    asked = {*options.settings, *(["training.batch"] if options.batch is not None else [])}
+    return full if said > 2 else resolve_name(f"{family}/{taken}"), [each for each in chosen if each.key not in asked]
+
+
+def recorded(resolved: Mapping[str, Any]) -> Family:
+    """The family as it was resolved when a run began."""
+    family, network, _ = resolved["model"].split("/")
+    spec = parse(ImageSpec, resolved["spec"], "spec")
+    return family_from_settings(family, network, resolved["settings"], spec, len(resolved["classes"]))
 
 
 def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
@@ -214,7 +240,8 @@ def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
     else:
         total = family.training.kimg * 1000
     return {
-        "model": name, "settings": family.settings, "spec": family.spec.to_json(),
+        "model": name, "chosen": [asdict(each) for each in choose(options, dataset)[1]],
+        "settings": family.settings, "spec": family.spec.to_json(),
         "classes": list(dataset.classes) if family.classes else [], "device": device.type,
         "precision": arithmetic.precision, "kernels": arithmetic.kernels,
         "images_per_second": {key: round(value, 1) for key, value in rates.items()},

@@ -1,4 +1,5 @@
-"""Convolutions as matrix products where a CPU is faster that way: above all the gradient of the weight.
+"""Convolutions as matrix products where a CPU is faster that way: above all the gradient of the weight (`patches`), or
+with fewer multiplications in float32 (`winograd`).
 
 `convolve` and `transpose` are each other's adjoints, and each one's backward pass is written with the other, so any
 order of differentiation works and stays fast. Keys and shapes of weights are those of `nn.Conv2d` and
@@ -18,7 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-Kernels = Literal["plain", "patches"]
+from zeuxis.nn import winograd
+
+Kernels = Literal["plain", "patches", "winograd"]
+# Fewer channels or positions than these: the transforms cost more than the multiplications that they save.
+LEAST_CHANNELS, LEAST_POSITIONS = 32, 2048
 _kernels: Kernels = "plain"
 _weight_gradients = True
 
@@ -68,6 +73,13 @@ class _Convolve(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = stride, padding
+        ctx.windows = None
+        if _saves_multiplications(x, weight, stride, stride):
+            tiles = winograd.tiles_of_convolution(x, weight.shape[2], stride, padding)
+            windows = tiles.of_inputs(x)
+            if ctx.needs_input_grad[1]:  # what the gradient of the weight needs again
+                ctx.windows = tiles, windows
+            return winograd.convolve(tiles, windows, weight, bias)
         return _forward(x, weight, bias, stride, padding)
 
     @staticmethod
@@ -75,8 +87,12 @@ class _Convolve(Function):
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias, *_ = ctx.needs_input_grad
         of_x = _Transpose.apply(gradient, weight, None, *ctx.geometry, list(x.shape[2:])) if need_x else None
-        kernel = weight.shape[2]
-        of_weight = weight_gradient(x, gradient, kernel, *ctx.geometry) if need_weight and _weight_gradients else None
+        of_weight = None
+        if need_weight and _weight_gradients:
+            if ctx.windows is not None and not torch.is_grad_enabled():
+                of_weight = winograd.weight_gradient(*ctx.windows, gradient, weight.shape)
+            else:
+                of_weight = weight_gradient(x, gradient, weight.shape[2], *ctx.geometry)
         of_bias = gradient.sum(dim=(0, 2, 3)) if need_bias and _weight_gradients else None
         return of_x, of_weight, of_bias, None, None
 
@@ -92,6 +108,8 @@ class _Transpose(Function):
             side - ((own - 1) * stride - 2 * padding + weight.shape[2])
             for side, own in zip(sides, x.shape[2:], strict=True)
         ]
+        if _saves_multiplications(x, weight, stride, 1):
+            return winograd.transpose(x, weight, bias, stride, padding, (sides[0], sides[1]))
         if (
             _few_positions(x.shape[2] * x.shape[3])
             and weight.shape[2] == 2 * stride == 4
@@ -106,9 +124,18 @@ class _Transpose(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias, *_ = ctx.needs_input_grad
-        of_x = _Convolve.apply(gradient, weight, None, *ctx.geometry) if need_x else None
-        kernel = weight.shape[2]
-        of_weight = weight_gradient(gradient, x, kernel, *ctx.geometry) if need_weight and _weight_gradients else None
+        stride, padding = ctx.geometry
+        of_weight = None
+        if _saves_multiplications(x, weight, stride, 1) and not torch.is_grad_enabled():
+            tiles = winograd.tiles_of_convolution(gradient, weight.shape[2], stride, padding)
+            windows = tiles.of_inputs(gradient)  # for both gradients
+            of_x = winograd.convolve(tiles, windows, weight, None) if need_x else None
+            if need_weight and _weight_gradients:
+                of_weight = winograd.weight_gradient(tiles, windows, x, weight.shape)
+        else:
+            of_x = _Convolve.apply(gradient, weight, None, stride, padding) if need_x else None
+            if need_weight and _weight_gradients:
+                of_weight = weight_gradient(gradient, x, weight.shape[2], stride, padding)
         of_bias = gradient.sum(dim=(0, 2, 3)) if need_bias and _weight_gradients else None
         return of_x, of_weight, of_bias, None, None, None
 
@@ -180,6 +207,15 @@ def _transpose_doubling(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     y = padded.view(count, 2 * h + 2, 2 * w + 2, outputs)[:, 1:-1, 1:-1]
     y = y.contiguous() if bias is None else y + bias
     return y.permute(0, 3, 1, 2)
+
+
+def _saves_multiplications(x: Tensor, weight: Tensor, stride: int, step: int) -> bool:
+    """Whether a convolution of `x` (with `step` 1 its adjoint) goes by minimal filtering. Not in bfloat16, which has
+    too few digits for the transforms."""
+    if _kernels != "winograd" or x.dtype.itemsize < 4 or not winograd.fits(weight.shape[2], stride):
+        return False
+    positions = x.shape[0] * x.shape[2] * x.shape[3] // step**2
+    return min(weight.shape[:2]) >= LEAST_CHANNELS and positions >= LEAST_POSITIONS
 
 
 def _few_positions(count: int) -> bool:
