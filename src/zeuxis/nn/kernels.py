@@ -90,7 +90,8 @@ class _Convolve(Function):
         of_weight = None
         if need_weight and _weight_gradients:
             if ctx.windows is not None and not torch.is_grad_enabled():
-                of_weight = winograd.weight_gradient(*ctx.windows, gradient, weight.shape)
+                tiles, windows = ctx.windows
+                of_weight = winograd.weight_gradient(tiles, windows, gradient, weight.shape)
             else:
                 of_weight = weight_gradient(x, gradient, weight.shape[2], *ctx.geometry)
         of_bias = gradient.sum(dim=(0, 2, 3)) if need_bias and _weight_gradients else None
