@@ -33,7 +33,7 @@ from zeuxis.metrics.extractors import (
     split_positions,
 )
 from zeuxis.metrics.kernel import kernel_distance
-from zeuxis.metrics.model import model_estimates, refusal
+from zeuxis.metrics.model import NEEDS, model_estimates, refusal
 from zeuxis.metrics.recipe import is_supervised
 from zeuxis.metrics.store import stored
 from zeuxis.sampling import Sampler
@@ -115,7 +115,7 @@ def evaluate_model(
     row; one asked for by name is a `UserError`."""
     if draws < 1:
         raise UserError("draws", draws, "1 or more", "3 are the protocol")
-    labelled = bool(model.classes) and model.classes == dataset.classes
+    labelled = bool(model.drawn_classes) and model.drawn_classes == dataset.classes
     judge = _Judge(dataset, metrics, features, num, progress, makes_labels=labelled)
     for name in metrics:
         refusal(name, model, dataset)
@@ -127,7 +127,7 @@ def evaluate_model(
         made.append(Draw(sampler(range(first, first + num)), sampler.label_array(seeds, None) if labelled else None))
     rows = judge.rows(made, firsts)
     for name, metric in judge.metrics.items():
-        if name in ("likelihood", "reconstruction"):
+        if name in NEEDS:
             judge.progress(name, 0, 0)
             extractor = judge.extractors[judge.features[0]]
             found, count = model_estimates(name, model, dataset, extractor, num, device)
@@ -359,7 +359,7 @@ def selection_score(dataset: Dataset) -> Callable[[Iterator[NDArray[np.uint8]]],
     of fixed random weights, so that the extractors that report are never chosen by. Unbiased, so that few validation
     pictures do for it; all snapshots meet the same ones and the same seeds: their differences are steadier than each.
     """
-    if len(dataset.val) < LEAST:
+    if len(dataset.val) < LEAST or dataset.spec.frames > 1:  # clips are judged by what follows their first frames
         return None
     extractor = make_extractor(SELECTION_FEATURES, dataset)
     reference = split_features(extractor, dataset, "val", SELECTION_REFERENCE)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from zeuxis import augment
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset, Order
 from zeuxis.distributed import current
+from zeuxis.errors import UserError
 from zeuxis.families.base import Batch
 from zeuxis.images import to_float
 from zeuxis.randomness import generator_for, seed_of
@@ -32,17 +34,26 @@ Encode = Callable[[Tensor, Tensor | None], Tensor]  # (images [N, C, H, W], labe
 class Feed:
     """Pictures of the training split in a resumable order, as batches on the device.
 
+    With `semi_supervised`, every batch comes with as many pictures that have a class, in an order of their own.
     With `codes` (array `[1 or 2, pictures, ...]`; the second half is of the mirrored pictures) batches carry them.
     """
 
-    def __init__(self, dataset: Dataset, conditional: bool, options: TrainOptions, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, conditional: bool, options: TrainOptions, device: torch.device,
+        semi_supervised: bool = False,
+    ) -> None:  # fmt: skip
         self.split, self.conditional, self.device = dataset.train, conditional, device
+        self.labels = kept_labels(dataset.train.labels, options.labels, options.seed)
         self.mirror, self.seed = options.mirror, options.seed
         everything = np.arange(len(self.split))
         # A class-conditional model learns from the pictures that have a class.
-        self.positions = everything[self.split.labels >= 0] if conditional else everything
+        self.positions = everything[self.labels >= 0] if conditional else everything
+        self.labelled = everything[self.labels >= 0] if semi_supervised else None
+        if self.labelled is not None and not len(self.labelled):
+            raise UserError("--semi-supervised", dataset.name, "data in which some pictures have a class",
+                            "put each class into a sub-folder of its own, the rest into _unlabelled")  # fmt: skip
         self.order = Order(len(self.positions), seed_of(self.seed, "order"))
-        self.chunk = max(1, min(256, CHUNK_PIXELS // (dataset.spec.height * dataset.spec.width)))
+        self.chunk = max(1, min(256, CHUNK_PIXELS // (dataset.spec.frames * dataset.spec.height * dataset.spec.width)))
         self.codes: NDArray[np.generic] | None = None
         self.world = current()
         self.waited, self.begun = 0.0, time.perf_counter()  # seconds until pictures were there; since when
@@ -53,7 +64,20 @@ class Feed:
         """The `count` pictures that follow after `images_seen`; of several processes' each one its slice of them."""
         flip = augment.flips(count, generator_for(self.seed, "mirror", images_seen)) if self.mirror else None
         places, pixels = self._wait_for(images_seen, count)
-        return self._batch(places, None if flip is None else flip[self.world.slice(count)], pixels)
+        batch = self._batch(places, None if flip is None else flip[self.world.slice(count)], pixels)
+        return batch if self.labelled is None else replace(batch, labelled=self._labelled(images_seen, count))
+
+    def _labelled(self, images_seen: int, count: int) -> Batch:
+        """Pictures that have a class, as many as this process has of a batch."""
+        assert self.labelled is not None
+        order = Order(len(self.labelled), seed_of(self.seed, "labelled order"))
+        positions = self.labelled[order.at(images_seen, count)[self.world.slice(count)]]
+        images = to_float(torch.from_numpy(self.split.take(positions)).to(self.device))
+        if self.mirror:
+            flip = augment.flips(count, generator_for(self.seed, "mirror labelled", images_seen))
+            images = augment.mirror(images, flip[self.world.slice(count)])
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, torch.from_numpy(self.labels[positions]).to(self.device))
 
     # -- reading ahead ---------------------------------------------------------------------------------------------
     def _read(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -102,12 +126,13 @@ class Feed:
         positions = self.positions[places]
         pixels = self.split.take(positions) if pixels is None else pixels
         images = to_float(torch.from_numpy(pixels).to(self.device))
-        images = images.contiguous(memory_format=torch.channels_last)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
         labels, codes = None, None
         if flip is not None:
             images = augment.mirror(images, flip)
         if self.conditional:
-            labels = torch.from_numpy(self.split.labels[positions]).to(self.device)
+            labels = torch.from_numpy(self.labels[positions]).to(self.device)
         if self.codes is not None:
             side = np.zeros(len(places), np.int64) if flip is None else flip.numpy().astype(np.int64)
             codes = _tensor(np.asarray(self.codes[side, places])).to(self.device)
@@ -147,6 +172,25 @@ class Feed:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def kept_labels(labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+    """`labels` `[N]` with all but `count` of them hidden (-1), as equally many of each class as there are; all with
+    None. Which ones are kept depends on the seed alone."""
+    if count is None:
+        return labels
+    classes = np.unique(labels[labels >= 0])
+    if not len(classes) <= count <= int((labels >= 0).sum()):
+        allowed = f"{len(classes)} (one of each class) to {int((labels >= 0).sum())}"
+        raise UserError("--labels", count, allowed, "leave --labels out to keep every class that the data say")
+    order = np.random.default_rng(seed_of(seed, "labels")).permutation(len(labels))
+    # The first picture of every class, then the second of every class, and so on.
+    turns = [(turn, position) for label in classes
+             for turn, position in enumerate(order[labels[order] == label])]  # fmt: skip
+    kept = [position for _, position in sorted(turns)[:count]]
+    hidden = np.full_like(labels, -1)
+    hidden[kept] = labels[kept]
+    return hidden
 
 
 def _array(codes: Tensor) -> NDArray[np.generic]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from zeuxis import __version__
-from zeuxis.config import TrainOptions
+from zeuxis.config import ImageSpec, TrainOptions, parse
 from zeuxis.data import Dataset
 from zeuxis.errors import UserError
-from zeuxis.families import make_family, resolve_name
-from zeuxis.families.base import Batch, Family
+from zeuxis.families import FAMILIES, family_from_settings, make_family, resolve_name
+from zeuxis.families.base import Batch, Chosen, Facts, Family
 from zeuxis.nn.kernels import Kernels
 from zeuxis.randomness import generator_for
 from zeuxis.steps import Precision, Stepper
@@ -197,10 +198,17 @@ def bind(options: TrainOptions, dataset: Dataset) -> tuple[str, Family]:
         raise UserError("--semi-supervised", "--conditional too", "one of both",
                         "a semi-supervised model tells classes apart and makes no picture of one")  # fmt: skip
     name, chosen = choose(options, dataset)
-    settings = {each.key: each.value for each in chosen} | options.settings
+    settings: dict[str, Any] = {}
+    for each in chosen:
+        settings |= each.settings
+    settings |= options.settings
     if options.batch is not None:
         settings["training.batch"] = options.batch
-    return name, make_family(name, dataset.spec, len(dataset.classes) if options.conditional else 0, settings)
+    classes = len(dataset.classes) if options.conditional or options.semi_supervised else 0
+    family = make_family(name, dataset.spec, classes, settings)
+    if options.semi_supervised and not family.semi_supervised:
+        raise UserError("--semi-supervised", name, "a model of the family gan", "try --model gan")
+    return name, family
 
 
 def choose(options: TrainOptions, dataset: Dataset) -> tuple[str, list[Chosen]]:
@@ -216,7 +224,8 @@ def choose(options: TrainOptions, dataset: Dataset) -> tuple[str, list[Chosen]]:
     )  # fmt: skip
     taken, chosen = FAMILIES[family].choose(facts, network if said > 1 else None, said > 2)
     asked = {*options.settings, *(["training.batch"] if options.batch is not None else [])}
-    return full if said > 2 else resolve_name(f"{family}/{taken}"), [each for each in chosen if each.key not in asked]
+    name = full if said > 2 else resolve_name(f"{family}/{taken}")
+    return name, [each for each in chosen if not each.yields(asked)]
 
 
 def recorded(resolved: Mapping[str, Any]) -> Family:
@@ -240,7 +249,8 @@ def resolve(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
     else:
         total = family.training.kimg * 1000
     return {
-        "model": name, "chosen": [asdict(each) for each in choose(options, dataset)[1]],
+        "model": name,
+        "chosen": [{"settings": each.settings, "why": each.why} for each in choose(options, dataset)[1]],
         "settings": family.settings, "spec": family.spec.to_json(),
         "classes": list(dataset.classes) if family.classes else [], "device": device.type,
         "precision": arithmetic.precision, "kernels": arithmetic.kernels,

@@ -64,7 +64,7 @@ class Sampler:
     def __init__(self, model: Model, device: str | torch.device = "cpu", world: World | None = None) -> None:
         self.model, self.device, self.world = model, torch.device(device), world or World()
         self.networks = {part: network.to(self.device) for part, network in model.networks.items()}
-        self.chunk = chunk_size(model.spec.height * model.spec.width)
+        self.chunk = chunk_size(model.spec.frames * model.spec.height * model.spec.width)
 
     def __call__(
         self, seeds: Iterable[int], *, label: int | None = None, options: RenderOptions | None = None
@@ -76,7 +76,7 @@ class Sampler:
 
     @torch.inference_mode()
     def pictures(self, seeds: list[int], label: int | None, options: RenderOptions) -> NDArray[np.uint8]:
-        """At most one chunk of pictures uint8 `[n, C, H, W]`."""
+        """At most one chunk of pictures uint8 `[n, C, H, W]`, of clips `[n, T, C, H, W]`."""
         padded = seeds + [seeds[-1]] * (self.chunk - len(seeds))
         noise = {key: value.to(self.device) for key, value in self.noise(padded).items()}
         labels = self.labels(padded, label)
@@ -91,14 +91,14 @@ class Sampler:
         return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
 
     def label_array(self, seeds: NDArray[np.int64], label: int | None) -> NDArray[np.int64] | None:
-        """The class index of each seed as int64 `[N]`; None for a model without classes."""
-        if not self.model.classes:
+        """The class index of each seed as int64 `[N]`; None for a model that makes no picture of a class."""
+        if not self.model.drawn_classes:
             return None
         return np.full(len(seeds), label) if label is not None else draw_labels(seeds.tolist(), self.model.class_counts)
 
     def labels(self, seeds: list[int], label: int | None) -> torch.Tensor | None:
-        """Class indices `[N]`: the given one, or drawn by seed; None for a model without classes."""
-        if not self.model.classes:
+        """Class indices `[N]`: the given one, or drawn by seed; None for a model that makes no picture of a class."""
+        if not self.model.drawn_classes:
             return None
         if label is not None:
             return torch.full((len(seeds),), label, dtype=torch.long)
@@ -188,9 +188,10 @@ def write_npz(
     spec: ImageSpec,
     path: Path,
 ) -> None:
-    """`images` uint8 `[N, H, W, C]`, `seeds` and, with classes, `labels`: written chunk by chunk, never whole in
+    """`images` uint8 `[N, H, W, C]` (clips `[N, T, H, W, C]`), `seeds` and, with classes, `labels`: written chunk by chunk, never whole in
     memory."""
-    shape = (len(seeds), spec.height, spec.width, spec.channels)
+    frames = () if spec.frames == 1 else (spec.frames,)
+    shape = (len(seeds), *frames, spec.height, spec.width, spec.channels)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -198,7 +199,7 @@ def write_npz(
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(member, header)
                 for chunk in chunks:
-                    member.write(np.ascontiguousarray(chunk.transpose(0, 2, 3, 1)).tobytes())
+                    member.write(np.ascontiguousarray(np.moveaxis(chunk, -3, -1)).tobytes())
             for name, values in (("seeds", seeds), ("labels", labels)):
                 if values is not None:
                     with archive.open(f"{name}.npy", "w") as member:

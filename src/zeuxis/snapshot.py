@@ -12,11 +12,13 @@ from PIL import Image
 from zeuxis.checkpoint import Model, save_model
 from zeuxis.data import Dataset
 from zeuxis.files import write_bytes
+from zeuxis.film import strips
 from zeuxis.images import Pixels, grid, save_png, sheet_scale, to_float, to_pixels
 from zeuxis.sampling import Sampler, synthetic_mark
 
 SHEET_ROWS = SHEET_COLUMNS = 8
 MAX_CLASS_COLUMNS = 16
+CLIP_ROWS = 8  # film strips on a sheet of clips
 
 
 def sheet_layout(classes: int) -> tuple[int, int]:
@@ -26,8 +28,8 @@ def sheet_layout(classes: int) -> tuple[int, int]:
 
 def sample_sheet(sampler: Sampler) -> Image.Image:
     """Pictures of the seeds 0, 1, ... on one sheet; a class-conditional model shows a class per column."""
-    classes = len(sampler.model.classes)
-    rows, columns = sheet_layout(classes)
+    classes = len(sampler.model.drawn_classes)
+    rows, columns = sheet_layout(classes) if sampler.model.spec.frames == 1 else (CLIP_ROWS, 1)
     if columns == classes:
         by_class = [
             np.concatenate(list(sampler(range(label, rows * columns, columns), label=label)))
@@ -42,6 +44,8 @@ def sample_sheet(sampler: Sampler) -> Image.Image:
 def real_sheet(dataset: Dataset, by_class: bool) -> Image.Image:
     """Training pictures laid out like `sample_sheet`, to be looked at beside it."""
     rows, columns = sheet_layout(len(dataset.classes) if by_class else 0)
+    if dataset.spec.frames > 1:
+        rows, columns = CLIP_ROWS, 1
     split = dataset.train
     if by_class and columns == len(dataset.classes):
         chosen = [np.flatnonzero(split.labels == label)[:rows] for label in range(columns)]
@@ -71,7 +75,9 @@ def reconstruction_sheet(model: Model, dataset: Dataset, device: torch.device) -
 
 
 def _sheet(pixels: Pixels, columns: int) -> Image.Image:
-    """uint8 `[N, C, H, W]` -> one picture."""
+    """uint8 `[N, C, H, W]` -> one picture; clips `[N, T, C, H, W]` become film strips."""
+    if pixels.ndim == 5:
+        return strips(pixels)
     return grid(pixels.transpose(0, 2, 3, 1), columns, scale=sheet_scale(*pixels.shape[2:]))
 
 

@@ -7,14 +7,13 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
@@ -24,28 +23,21 @@ from zeuxis.errors import RunFault, StateError, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
-from zeuxis.metrics.model import classified_right
-from zeuxis.planning import Plan, bind, choose_device, resolve
+from zeuxis.pace import MARKS, STATUS_ROWS, Pace
+from zeuxis.planning import bind, choose_device, recorded, resolve
 from zeuxis.randomness import generator_for, seed_of
 from zeuxis.runs import RunFolder
-from zeuxis.sampling import Sampler, synthetic_mark
+from zeuxis.selection import Evaluation, Score, Selection
 from zeuxis.signals import stop_signals
-from zeuxis.snapshot import real_sheet, reconstruction_sheet, sample_sheet, write_model
-from zeuxis.steps import Stepper, average_factor
+from zeuxis.snapshot import real_sheet
+from zeuxis.steps import Stepper, average_factor, under
 from zeuxis.tracking import Statistics
+from zeuxis.watchdog import MOST_ROLLBACKS, Finding, Watchdog
+from zeuxis.transfer import Row, read_source, summary, take_over
 
-SKIPS_IN_A_ROW = 10  # that many non-finite steps without a good one between them end the run
 LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
-STATUS_ROWS = 200  # rows of stats.jsonl over a stage
-SNAPSHOT_SHARE = 0.1  # of a budget that samples, scores and model folders may take
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
 STATE_SECONDS = 60.0
-CLASSIFIED_PICTURES = 2000  # validation pictures whose classes are guessed at a snapshot, at most
-# `make` and `timeout` pass a signal on that the whole process group was sent already: that is not a second one.
-EXIT_SECONDS = 0.3  # what the process needs after its last file
-
-# (pictures uint8 [n, C, H, W] of the averaged networks from fixed seeds) -> (metric, value); lower is better.
-Score = Callable[[Iterator[NDArray[np.uint8]]], tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -63,9 +55,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting ended: `finished`, or `interrupted` with everything saved."""
+    """How a sitting ended: `finished`, `interrupted` with everything saved, or `stopped` by the watchdog with the best
+    model kept."""
 
-    status: Literal["finished", "interrupted"]
+    status: Literal["finished", "interrupted", "stopped"]
     folder: Path
     images_seen: int
     best: tuple[str, float] | None
@@ -90,7 +83,8 @@ def start(
         raise UserError("DATA", dataset.name, "the same pictures in every process", "copy them to every machine")
     run = run or RunFolder(Path(shared["path"]), None)
     try:
-        return Training(options, dataset, family, run, listen, started)
+        # What was chosen when the run began holds, wherever it goes on.
+        return Training(options, dataset, recorded(run.config["resolved"]), run, listen, started)
     except BaseException:
         run.close()
         raise
@@ -101,6 +95,8 @@ def _open(options: TrainOptions, dataset: Dataset, family: Family, out: Path, re
     asked = {"options": options.to_json(), "data": dataset.key}
     run = RunFolder.open(resume) if resume else RunFolder.find_unfinished(out, asked)
     if run is None:
+        if options.init is not None:
+            read_source(options.init)  # a mistake in it leaves no run behind
         config = {"asked": asked, "resolved": resolve(options, dataset)}
         run = RunFolder.create(out, f"{family.name}-{dataset.name}", config)
     if run.config["asked"]["data"] != dataset.key:
@@ -117,6 +113,7 @@ class Training:
         listen: Callable[[Event], None] | None = None, started: float | None = None,
     ) -> None:  # fmt: skip
         self.options, self.dataset, self.family, self.folder = options, dataset, family, run
+        self.given = family  # without what rollbacks make steadier
         self.listen = listen or (lambda event: None)
         run.listen = lambda line: self.listen(Event("log", line))
         self.resolved: dict[str, Any] = run.config["resolved"]
@@ -131,73 +128,24 @@ class Training:
         arithmetic = self.resolved["precision"], self.resolved["kernels"]
         self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0)
         self.stepper.say = run.log
+        began = self.world.share(time.monotonic() if started is None else started)
+        # What changes, all of it in the resume state.
+        self.pace = Pace(options, self.stages, family.training.batch, self.resolved["total_images"], began, self.clock)
         self.statistics = Statistics(self.device)
-        self.started, self.elapsed_before = self.world.share(time.monotonic() if started is None else started), 0.0
-        # Counters, all of them in the resume state.
-        self.images_seen = self.stage = self.stage_start = 0
-        self.total_images: int = self.resolved["total_images"]  # of all stages, where no clock bends their plans
-        self.rows = self.snapshots = self.rollbacks = 0
-        self.snapshot_seconds = self.snapshot_total = 0.0  # of one, of all
-        self.snapshot_images = -1  # where the last one was taken
-        self.best: tuple[str, float] | None = None
-        self.plan = self._plan_of()
+        self.selection = Selection(run, dataset, self.device)
+        self.watchdog = Watchdog(family.watch)
         self.terms: dict[str, float] = {}
         self._restore()
 
-    # -- time and length -------------------------------------------------------------------------------------------
+    @property
+    def images_seen(self) -> int:
+        """Training images shown so far."""
+        return self.pace.images_seen
+
     @property
     def elapsed(self) -> float:
         """Seconds of all sittings together, each from its process's start."""
-        return self.elapsed_before + self.clock() - self.started
-
-    @property
-    def in_stage(self) -> int:
-        """Images seen in the present stage."""
-        return self.images_seen - self.stage_start
-
-    @property
-    def in_last_stage(self) -> bool:
-        """Whether the model is whole: it can be sampled, scored and chosen."""
-        return self.stage == len(self.stages) - 1
-
-    def _plan_of(self) -> Plan:
-        """The plan of the present stage, as long as its share of all images."""
-        batch = self.family.training.batch
-        return Plan(max(1, math.ceil(self.total_images * self.stages[self.stage].share / batch)) * batch)
-
-    @property
-    def _share_begun(self) -> float:
-        """The share of the budget that the stages up to the present one have together."""
-        return min(1.0, sum(stage.share for stage in self.stages[: self.stage + 1]))
-
-    def _seconds_to_train(self) -> float:
-        """What the budget leaves for steps of this stage, after what is still to be written; infinite without one."""
-        if self.options.budget is None:
-            return math.inf
-        ends = self.options.budget * self._share_begun
-        return ends - self.elapsed - self._snapshot_reserve() - (EXIT_SECONDS if self.in_last_stage else 0.0)
-
-    def _snapshot_reserve(self) -> float:
-        """Seconds that the snapshots to come take: within their share of a budget, and the last one in any case."""
-        to_come = (self.options.snapshots - self.snapshots) * self.snapshot_seconds
-        if self.options.budget is None:
-            return to_come
-        left = SNAPSHOT_SHARE * self.options.budget * self._share_begun - self.snapshot_total
-        return min(to_come, max(self.snapshot_seconds, left))
-
-    def _snapshot_is_affordable(self) -> bool:
-        """Whether one more snapshot, and the last one after it, fit into their share of the budget."""
-        if self.options.budget is None or self.snapshots + 1 >= self.options.snapshots:
-            return True
-        allowed = SNAPSHOT_SHARE * self.options.budget * self._share_begun
-        return self.snapshot_total + 2 * self.snapshot_seconds <= allowed
-
-    def _replan(self, images_per_second: float) -> None:
-        """Bends the plan to what this machine does, so that schedules end when the budget does."""
-        left = self._seconds_to_train()
-        if left > 0 and math.isfinite(left):
-            batch = self.family.training.batch
-            self.plan.replan(self.in_stage, self.in_stage + math.ceil(images_per_second * left / batch) * batch)
+        return self.pace.elapsed
 
     # -- state -----------------------------------------------------------------------------------------------------
     def save(self, best: bool = False) -> None:
@@ -206,11 +154,22 @@ class Training:
             return
         tensors = self.stepper.state()
         tensors |= {f"statistics.{key}": value for key, value in self.statistics.state().items()}
-        values = {key: getattr(self, key) for key in (*COUNTERS, "elapsed", "terms")}
-        values |= {"plan": self.plan.to_json(), "names": self.statistics.names}
-        values |= {"micro_batch": self.stepper.micro_batch}  # memory may have made it smaller
+        values = {"pace": self.pace.to_json(), "watchdog": self.watchdog.to_json(), "best": self.selection.best,
+                  "terms": self.terms, "names": self.statistics.names,
+                  "micro_batch": self.stepper.micro_batch}  # fmt: skip
         with self._disk("resume state"):
-            self.states.save(self.images_seen, tensors, values, best)
+            self.states.save(self.images_seen, tensors, values, best, self.watchdog.healthy)
+
+    def _take_over(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Networks, statistics and counters of a state; `StateError` where it is not one of this run."""
+        try:
+            self.stepper.load_state(tensors)
+            self.statistics.load_state(under("statistics", tensors), values["names"])
+            self.terms = values["terms"]
+            # Memory may have made it smaller.
+            self.stepper.micro_batch = min(self.stepper.micro_batch, values["micro_batch"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise StateError(f"{self.states.folder} does not fit the config of this run: {error}") from None
 
     def _restore(self) -> None:
         """Goes on from the newest whole state, from nothing where there is none; a finished run is extended."""
@@ -220,60 +179,37 @@ class Training:
             self.folder.log(note)
         if found is not None:
             tensors, values = found
+            self._take_over(tensors, values)
             try:
-                self.stepper.load_state(tensors)
-                sums = {
-                    key.removeprefix("statistics."): value
-                    for key, value in tensors.items()
-                    if key.startswith("statistics.")
-                }
-                self.statistics.load_state(sums, values["names"])
-                for key in COUNTERS:
-                    setattr(self, key, values.get(key, getattr(self, key)))
-                self.plan, self.elapsed_before, self.terms = Plan(**values["plan"]), values["elapsed"], values["terms"]
-                self.best = tuple(values["best"]) if values["best"] else None
-                self.stepper.micro_batch = min(self.stepper.micro_batch, values.get("micro_batch", 65536))
-            except (KeyError, TypeError, RuntimeError) as error:
-                raise StateError(f"{self.states.folder} does not fit the config of this run: {error}") from None
+                self.pace.load(values["pace"])
+                self.watchdog.load(values["watchdog"])
+                self.selection.best = tuple(values["best"]) if values["best"] else None
+            except (KeyError, TypeError) as error:
+                raise StateError(f"{self.states.folder} does not fit this version of Zeuxis: {error!r}") from None
+            self._steady()
             self.folder.log(f"resumed at {self.images_seen} images")
-            if finished:
-                self._extend()
-            else:
-                self._lengthen()
+            self._go_on(finished)
         elif notes:
             self.folder.log("no state is whole: starting again at 0 images")
         with self._disk("statistics"):
             self.folder.rewind(self.images_seen)
         self.world.wait()  # until all have read: the next states take the place of the older ones
 
-    def _extend(self) -> None:
-        """A finished run goes on in its last stage, towards a larger --kimg or --budget."""
-        if self.options.kimg is not None:
-            self.total_images = round(self.options.kimg * 1000)
-        elif self.options.budget is not None:
-            # What was spent of the new budget is the share of its schedules that is done.
-            self.total_images = round(self.images_seen * max(1.0, self.options.budget / self.elapsed_before))
-        plan = self._plan_of()
-        if plan.total_images <= self.in_stage:
-            raise UserError("--resume", str(self.folder.path), "a larger --kimg or --budget: this run is finished",
-                            "or train anew without --resume")  # fmt: skip
-        self.plan = plan
-        self.snapshots = math.floor(plan.progress(self.in_stage) * self.options.snapshots)
-        self.rows = math.floor(plan.progress(self.in_stage) * STATUS_ROWS)
-        self.folder.reopen()
-
-    def _lengthen(self) -> None:
-        """An unfinished run that was asked for another --kimg bends its plan to it; a budget bends it by itself."""
+    def _go_on(self, finished: bool) -> None:
+        """Another --kimg or --budget than the run was begun with makes it longer."""
+        if finished:
+            if not self.pace.extend():
+                raise UserError("--resume", str(self.folder.path), "a larger --kimg or --budget: this run is finished",
+                                "or train anew without --resume")  # fmt: skip
+            self.folder.reopen()
+            return
         begun = self.folder.config["asked"]["options"].get("kimg")
         if self.options.kimg is None or self.options.kimg == begun:
             return
-        self.total_images = round(self.options.kimg * 1000)
-        plan = self._plan_of()
-        if plan.total_images <= self.in_stage:
+        if not self.pace.lengthen():
             raise UserError("--kimg", self.options.kimg, f"more than the {self.images_seen / 1000:g} that were shown",
                             "leave --kimg out to go on as it was begun")  # fmt: skip
-        self.plan.replan(self.in_stage, plan.total_images)
-        self.folder.log(f"length changed to {self.total_images} images")
+        self.folder.log(f"length changed to {self.pace.total_images} images")
 
     @contextlib.contextmanager
     def _disk(self, what: str) -> Iterator[None]:
@@ -292,47 +228,64 @@ class Training:
             self._begin()
             while True:
                 self._open_codes()
-                if not self._run_stage(
+                ended = self._run_stage(
                     score, lambda: signalled.is_set() or (stop is not None and stop(self.images_seen))
-                ):
+                )
+                if ended == "left":
                     self.save()
                     self.folder.log(f"interrupted at {self.images_seen} images, state saved; the same command goes on")
-                    return Outcome("interrupted", self.folder.path, self.images_seen, self.best)
-                if self.in_last_stage:
+                    return self._outcome("interrupted")
+                if ended == "stopped":
+                    return self._outcome("stopped")
+                if self.pace.in_last_stage:
                     break
-                self.stage, self.stage_start, self.snapshots, self.rows = self.stage + 1, self.images_seen, 0, 0
-                self.plan = self._plan_of()
-                self.folder.log(f"stage {self.stages[self.stage].name} begins at {self.images_seen} images")
+                self.pace.next_stage()
+                self.folder.log(f"stage {self.stages[self.pace.stage].name} begins at {self.images_seen} images")
+                self.watchdog.begin_stage(self.images_seen)
                 self.save()
             self.save()
-            with self._disk("mark of the end"):
-                self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.best})
+            self._finish()
             self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s, "
                             f"{self.feed.waiting:.1%} of this sitting waiting for data")  # fmt: skip
             self.world.wait()
-            return Outcome("finished", self.folder.path, self.images_seen, self.best)
+            return self._outcome("finished")
+
+    def _outcome(self, status: Literal["finished", "interrupted", "stopped"]) -> Outcome:
+        return Outcome(status, self.folder.path, self.images_seen, self.selection.best)
+
+    def _finish(self, **more: str) -> None:
+        with self._disk("mark of the end"):
+            self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.selection.best,
+                                **more})  # fmt: skip
 
     def _begin(self) -> None:
-        if self.images_seen or not self.world.is_writer:
+        if self.images_seen:
+            return
+        self.watchdog.begin_stage(0)
+        self.save()
+        if not self.world.is_writer:
             return
         rates = self.resolved["images_per_second"]
         timed = ", ".join(f"{name} {rate:.0f} images/s" for name, rate in rates.items())
         self.folder.log(f"{self.resolved['model']} on {self.resolved['data']}: {len(self.feed.positions)} pictures "
                         f"{self.family.spec}, {self.resolved['device']}"
                         + (f", {self.world.size} processes" if self.world.size > 1 else ""))  # fmt: skip
+        for each in self.resolved.get("chosen", []):
+            settings = ", ".join(f"{key} {value}" for key, value in each["settings"].items())
+            self.folder.log(f"chosen: {settings}: {each['why']}")
         self.folder.log(f"{self.resolved['precision']} arithmetic, {self.resolved['kernels']} kernels (timed: {timed})")
         with self._disk("sheet of real pictures"):
             save_png(real_sheet(self.dataset, self.family.conditional), self.folder.path / "reals.png")
 
     def _open_codes(self) -> None:
         """Where the present stage trains on codes: makes them once, a resume takes the same file."""
-        stage = self.stages[self.stage]
+        stage = self.stages[self.pace.stage]
         self.feed.codes = None
         if not stage.codes:
             return
         if not self.world.is_writer:
             self.world.wait()  # one makes them
-        moving = {part for later in self.stages[self.stage :] for phase in later.phases for part in phase.parts}
+        moving = {part for later in self.stages[self.pace.stage :] for phase in later.phases for part in phase.parts}
         with self.stepper.at_rest() as networks:
             still = {part: net for part, net in networks.items() if part not in {*moving, *self.family.fitted_parts}}
             file = self.folder.path / f"codes-{stage.name}-{weights_hash(still)[:16]}.npy"
@@ -345,84 +298,81 @@ class Training:
         if self.world.is_writer:
             self.world.wait()
 
-    def _run_stage(self, score: Score | None, leave: Callable[[], bool]) -> bool:
-        """Steps until the plan of the present stage is fulfilled; False where it was left before."""
-        family, stepper, size = self.family, self.stepper, self.family.training.batch
-        stepping, images_before, looked = 0.0, self.images_seen, False  # of this sitting
-        own = self.world.slice(size)
-        last_state = last_plan = last_shown = self.elapsed
+    def _run_stage(self, score: Score | None, leave: Callable[[], bool]) -> Literal["over", "left", "stopped"]:
+        """Steps until the plan of the present stage is fulfilled, unless it is left or the watchdog stops it before."""
+        pace, options, size = self.pace, self.options, self.family.training.batch
+        stepping, shown, looked = 0.0, 0, False  # of this sitting
+        last_state = last_plan = last_event = pace.elapsed
         # One step at least, however short the budget: what is called finished was trained.
-        while (progress := self.plan.progress(self.in_stage)) < 1.0 and (
-            self._seconds_to_train() > 0 or not self.in_stage
-        ):
+        while pace.progress < 1.0 and (pace.seconds_to_train() > 0 or not pace.in_stage):
             if self.clock.tick(leave()):
-                return False
+                return "left"
             began = self.clock()
-            batch = self.feed.batch(self.images_seen, size)
-            average = average_factor(family.training, self.in_stage, self.plan.total_images)
-            for phase in self.stages[self.stage].phases_at(self.in_stage // size):
-                generator = generator_for(self.options.seed, self.rollbacks, phase.name, self.images_seen)
-                # All processes draw the noise of the whole batch, and each keeps its slice.
-                noise = {
-                    key: value[own].to(self.device) for key, value in family.noise(size, generator, "train").items()
-                }
-                terms, skipped = stepper.step(phase, batch, noise, progress=progress, average=average, total=size)
-                self.statistics.add(phase.name, terms, skipped)
-            self.images_seen += size
-            progress = self.plan.progress(self.in_stage)
-            if math.floor(progress * STATUS_ROWS) > self.rows:
-                self._status(progress)
+            self._step(size)
+            finding = self._status() if pace.due(STATUS_ROWS, pace.rows) else None
             self.clock.tick()
-            stepping += self.clock() - began
-            rate, now = (self.images_seen - images_before) / stepping, self.elapsed
+            stepping, shown = stepping + self.clock() - began, shown + size
+            rate, now = shown / stepping, pace.elapsed
             # A stage's first look comes soon: what a stage before it took says nothing about this one.
-            wait = min(REPLAN_SHARE * (self.options.budget or 0), math.inf if looked else FIRST_LOOK_SECONDS)
-            if self.options.budget and now - last_plan > wait:
-                looked = True
-                self._replan(rate)
-                last_plan = now
-            if math.floor(progress * self.options.snapshots) > self.snapshots:
-                if self._snapshot_is_affordable():
-                    self._snapshot(score)
-                else:
-                    self.snapshots += 1
-            if now - last_shown > 0.25:
+            wait = min(REPLAN_SHARE * (options.budget or 0), math.inf if looked else FIRST_LOOK_SECONDS)
+            if options.budget and now - last_plan > wait:
+                looked, last_plan = True, now
+                pace.replan(rate)
+            better = False
+            if finding is None and pace.due(options.snapshots, pace.snapshots):
+                pace.snapshots += 1
+                if pace.snapshot_is_affordable():
+                    better, finding = self._snapshot(score)
+            if now - last_event > 0.25:
                 self._show(rate)
-                last_shown = now
-            if self.elapsed - last_state > min(STATE_SECONDS, 0.05 * (now + self._seconds_left(rate))):
-                self.save()
-                last_state = self.elapsed
-        if self.snapshots < self.options.snapshots:  # the clock ended the stage before its last snapshot was due
-            self.snapshots = self.options.snapshots - 1
-            if self.snapshot_images != self.images_seen:
-                self._snapshot(score)
-            self.snapshots = self.options.snapshots
-        return True
+                last_event = now
+            if finding is not None:
+                if not self._mend(finding):
+                    return "stopped"
+                continue
+            marked = pace.due(MARKS, pace.marks) and self._mark()
+            late = pace.elapsed - last_state > min(STATE_SECONDS, 0.05 * (now + pace.seconds_left(rate)))
+            if better or marked or late:
+                self.save(better)
+                last_state = pace.elapsed
+        if pace.snapshots < options.snapshots:  # the clock ended the stage before its last snapshot was due
+            pace.snapshots = options.snapshots
+            if pace.snapshot_images != self.images_seen:
+                better, _ = self._snapshot(score)
+                if better:
+                    self.save(best=True)
+        return "over"
 
-    def _seconds_left(self, rate: float) -> float:
-        steps = (self.plan.total_images - self.in_stage) / max(rate, 1e-9)
-        return steps + self._snapshot_reserve()
+    def _step(self, size: int) -> None:
+        """One step of the loop: a batch of `size` pictures through all phases that are due."""
+        pace, own = self.pace, self.world.slice(size)
+        batch = self.feed.batch(self.images_seen, size)
+        average = average_factor(self.family.training, pace.in_stage, pace.plan.total_images)
+        progress = pace.progress
+        for phase in self.stages[pace.stage].phases_at(pace.in_stage // size):
+            generator = generator_for(self.options.seed, self.watchdog.rollbacks, phase.name, self.images_seen)
+            # All processes draw the noise of the whole batch, and each keeps its slice.
+            drawn = self.family.noise(size, generator, "train")
+            noise = {key: value[own].to(self.device) for key, value in drawn.items()}
+            terms, skipped = self.stepper.step(phase, batch, noise, progress=progress, average=average, total=size)
+            self.statistics.add(phase.name, terms, skipped)
+        pace.images_seen += size
 
     def _show(self, rate: float) -> None:
         self.listen(Event("progress", images_seen=self.images_seen,
-                          total_images=self.stage_start + self.plan.total_images,
-                          images_per_second=rate, seconds_left=self._seconds_left(rate), terms=self.terms))  # fmt: skip
+                          total_images=self.pace.stage_start + self.pace.plan.total_images, images_per_second=rate,
+                          seconds_left=self.pace.seconds_left(rate), terms=self.terms))  # fmt: skip
 
-    def _status(self, progress: float) -> None:
-        """Reads the statistics of the device, writes a row, and stops a run whose steps are no longer finite."""
-        self.rows = math.floor(progress * STATUS_ROWS)
-        self.terms = self.statistics.read()
+    def _row(self, **more: Any) -> None:
         with self._disk("statistics"):
-            self.folder.row("stats.jsonl", {"images_seen": self.images_seen, "progress": progress,
-                                            "seconds": round(self.elapsed, 3),
-                                            "waiting for data": round(self.feed.waiting, 4), **self.terms})  # fmt: skip
-        in_a_row = self.statistics.skipped_in_a_row
-        if in_a_row >= SKIPS_IN_A_ROW:
-            message = (f"the last {in_a_row} steps were not finite and were skipped; "
-                       f"stopped at {self.images_seen} images: "
-                       "try a smaller training.learning_rate by --set, or --precision float32")  # fmt: skip
-            self.folder.log(message)
-            raise RunFault(message)
+            self.folder.row("stats.jsonl", {"images_seen": self.images_seen, "progress": self.pace.progress,
+                                            "seconds": round(self.elapsed, 3), **more})  # fmt: skip
+
+    def _status(self) -> Finding | None:
+        """Reads the statistics of the device and writes a row; returns a fault that the watchdog sees in it."""
+        self.pace.rows = math.floor(self.pace.progress * STATUS_ROWS)
+        self.terms = self.statistics.read() | self.stepper.weight_norms(self.stages[self.pace.stage])
+        self._row(**{"waiting for data": round(self.feed.waiting, 4)}, **self.terms)
         in_a_row = self.statistics.too_large_in_a_row
         if in_a_row >= LARGE_IN_A_ROW:
             message = (f"the gradients of the last {in_a_row} steps were longer than training.skip_norm = "
@@ -430,74 +380,97 @@ class Training:
                        f"stopped at {self.images_seen} images: set a larger training.skip_norm by --set")  # fmt: skip
             self.folder.log(message)
             raise RunFault(message)
+        finding = self.watchdog.see_statistics(self.terms, self.statistics.skipped_in_a_row, self.pace.progress)
+        return self._told(finding)
 
-    def _snapshot(self, score: Score | None) -> None:
-        """Sheets, and in the last stage the score that chooses the model, and its folder where it is the best so far.
+    def _snapshot(self, score: Score | None) -> tuple[bool, Finding | None]:
+        """Sheets, and in the last stage the score that chooses the model; returns whether the model is the best so far
+        and a fault that the watchdog sees.
 
         Before the last stage there is nothing to sample: what can be shown are reconstructions.
         """
-        began = time.monotonic()
-        self.snapshots += 1
-        self.snapshot_images = self.images_seen
-        result, better = "", False
+        began, found = time.monotonic(), Evaluation()
         if self.world.is_writer:
-            result, better = self._take_snapshot(score)
+            with self._disk("snapshot"):
+                if self.pace.in_last_stage:
+                    with self.stepper.at_rest() as networks:
+                        self.family.fit(networks, self.feed.once, seed_of(self.options.seed, "fit", self.images_seen))
+                    found = self.selection.choose(self.model, score, self.elapsed)
+                self.selection.show(self.model)
         # The others wait, and hear what they would decide otherwise than the first one.
-        said: dict[str, Any] = self.world.share({"seconds": time.monotonic() - began, "best": self.best})
-        self.snapshot_seconds = said["seconds"]
-        self.best = (said["best"][0], said["best"][1]) if said["best"] else None
-        self.snapshot_total += self.snapshot_seconds
-        if better:
-            self.save(best=True)
-        stage = "" if self.in_last_stage else f" in stage {self.stages[self.stage].name}"
-        self.folder.log(f"snapshot at {self.images_seen} images{stage}{result}")
+        said: dict[str, Any] = self.world.share({"seconds": time.monotonic() - began, "best": self.selection.best,
+                                                 "seen": found.seen, "better": found.better})  # fmt: skip
+        self.selection.best = (said["best"][0], said["best"][1]) if said["best"] else None
+        self.pace.took_snapshot(said["seconds"])
+        stage = "" if self.pace.in_last_stage else f" in stage {self.stages[self.pace.stage].name}"
+        self.folder.log(f"snapshot at {self.images_seen} images{stage}{found.said}")
+        finding = self.watchdog.see_evaluation(said["seen"], self.pace.progress) if said["seen"] else None
+        return said["better"], self._told(finding)
 
-    def _take_snapshot(self, score: Score | None) -> tuple[str, bool]:
-        """What `_choose` returns, with everything written."""
-        result, better = "", False
-        with self._disk("snapshot"):
-            if self.in_last_stage:
-                with self.stepper.at_rest() as networks:
-                    self.family.fit(networks, self.feed.once, seed_of(self.options.seed, "fit", self.images_seen))
-                result, better = self._choose(score)
-                result += self._classified()
-            if "reconstruct" in self.family.capabilities:
-                sheet = reconstruction_sheet(self.model, self.dataset, self.device)
-                save_png(sheet, self._sheet_file("reconstructions"), synthetic_mark(self.model))
-        return result, better
+    # -- what the watchdog finds -----------------------------------------------------------------------------------
+    def _told(self, finding: Finding | None) -> Finding | None:
+        """A fault to be mended; what can only be told is told."""
+        if finding is None or finding.action == "roll back":
+            return finding
+        self._decided(finding, f"at {self.images_seen} images {finding.reason}")
+        return None
 
-    def _choose(self, score: Score | None) -> tuple[str, bool]:
-        """Samples from fixed seeds and scores them; writes the model where it is the best so far. Returns what to say
-        of it, and whether it was written."""
-        model = self.model
-        sampler = Sampler(model, self.device)
-        sheet = sample_sheet(sampler)
-        save_png(sheet, self._sheet_file("samples"), synthetic_mark(model))
-        name, value = score(sampler(range(10**9))) if score else ("images seen", -float(self.images_seen))
-        if score:
-            self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": name, "value": value,
-                                              "seconds": round(self.elapsed, 3)})  # fmt: skip
-        better = self.best is None or not math.isfinite(self.best[1]) or value < self.best[1]
-        if better:
-            self.best = (name, value)
-            model.about["chosen_by"] = f"{name} {value:.5g}" if score else "last snapshot"
-            write_model(model, sheet, self.folder.path / "model")
-        return (f": {name} {value:.5g}{', the best so far' if better else ''}" if score else ""), better
+    def _decided(self, finding: Finding, sentence: str, **more: Any) -> None:
+        """Every decision is a line of the log and a row of the statistics."""
+        self._row(watchdog=finding.rule, action=finding.action, sentence=sentence, **more)
+        self.folder.log(sentence)
 
-    def _classified(self) -> str:
-        """What to say of how many validation pictures the averaged networks put into the right class."""
-        if "classify" not in self.family.capabilities:
-            return ""
-        right = classified_right(self.model, self.dataset.val, CLASSIFIED_PICTURES, self.device)
-        if not len(right):
-            return ""
-        self.folder.row("metrics.jsonl", {"images_seen": self.images_seen, "metric": "accuracy_val",
-                                          "value": right.mean(), "seconds": round(self.elapsed, 3)})  # fmt: skip
-        return f"; {right.mean():.2%} of {len(right)} validation pictures are put into their class"
+    def _mark(self) -> bool:
+        """Whether the present state is to be kept as one to go back to."""
+        self.pace.marks = math.floor(self.pace.progress * MARKS)
+        return self.watchdog.mark(self.images_seen)
 
-    def _sheet_file(self, what: str) -> Path:
-        # Short runs have several in one kimg.
-        return self.folder.path / f"{what}-{self.images_seen / 1000:010.3f}kimg.png"
+    def _steady(self) -> None:
+        """The method as it is after so many rollbacks."""
+        self.family = self.stepper.family = self.given.steadied(self.watchdog.rollbacks)
+
+    def _mend(self, finding: Finding) -> bool:
+        """Goes back to the last good state; False where the run is stopped instead, with its best model kept."""
+        noticed, state = self.images_seen, None
+        target = self.watchdog.go_back()
+        while target is not None and state is None:
+            try:
+                state = self.states.load(f"{target:012d}")
+            except StateError as error:
+                self.folder.log(f"{error}; going back further")
+                target = self.watchdog.forget()
+        if state is None or target is None:
+            return self._give_up(finding)
+        self.world.wait()  # until all have read
+        if self.world.is_writer:
+            self.states.drop_after(target)
+        self._take_over(*state)
+        self.pace.go_back(state[1]["pace"])
+        self.watchdog.return_to(state[1]["watchdog"])
+        self._steady()
+        with self._disk("statistics"):
+            self.folder.rewind(self.images_seen)
+        change = "the learning rate halved" + (" and the penalty doubled" if self.family.steadying else "")
+        times = f"{self.watchdog.rollbacks} of at most {MOST_ROLLBACKS} times"
+        sentence = (f"{finding.reason}, noticed at {noticed} images: went back to {self.images_seen} images with "
+                    f"{change} ({times})")  # fmt: skip
+        self._decided(finding, sentence, noticed_at=noticed)
+        self.save()
+        return True
+
+    def _give_up(self, finding: Finding) -> bool:
+        """Stops the run for good: with the best model so far, else with an error."""
+        best, times = self.selection.best, self.watchdog.rollbacks
+        sentence = f"{finding.reason}, noticed at {self.images_seen} images after going back {times} times: stopped"
+        if best is None:
+            sentence += ", and no model was good enough to be kept: try a smaller training.learning_rate by --set, "
+            sentence += "or --precision float32"
+            self.folder.log(sentence)
+            raise RunFault(sentence)
+        sentence += f"; the best model so far is kept ({best[0]} {best[1]:.5g})"
+        self._decided(Finding(finding.rule, finding.reason, "stop"), sentence)
+        self._finish(stopped=sentence)
+        return False
 
     @property
     def model(self) -> Model:
@@ -507,7 +480,3 @@ class Training:
         about = {"data": self.dataset.name, "fingerprint": self.dataset.fingerprint, "images_seen": self.images_seen,
                  "train_pictures": len(self.feed.positions)}  # fmt: skip
         return Model(self.family, self.stepper.averaged, self.resolved["model"], classes, counts, "", about)
-
-
-COUNTERS = ("images_seen", "total_images", "stage", "stage_start", "rows", "snapshots", "rollbacks", "snapshot_seconds",
-            "snapshot_total", "snapshot_images", "best")  # fmt: skip

@@ -31,6 +31,7 @@ def check(
     resolution: Annotated[str, typer.Option(help="auto, a side such as 64, or WIDTHxHEIGHT.")] = "auto",
     channels: Annotated[Channels, typer.Option(help="1 grey, 3 RGB, 4 RGBA.")] = Channels.auto,
     fit: Annotated[Fit, typer.Option(help="For pictures of another shape.")] = Fit.crop,
+    frames: Annotated[int, typer.Option(min=1, max=4096, help="Of a clip: leaf folders are clips.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; all cores unless given.")] = None,
 ) -> None:
     """Decodes every file; reports what is broken, doubled or odd, classes, and what would be trained on."""
@@ -41,7 +42,7 @@ def check(
     from zeuxis.data import scan
     from zeuxis.errors import DataError, printable
 
-    settings: dict[str, Any] = {"resolution": parse_resolution(resolution), "fit": fit.value}
+    settings: dict[str, Any] = {"resolution": parse_resolution(resolution), "fit": fit.value, "frames": frames}
     settings["channels"] = "auto" if channels is Channels.auto else int(channels.value)
     options = parse(DataOptions, settings, "data")
     console = Console()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zeuxis.config import TrainOptions
     from zeuxis.data import Dataset
     from zeuxis.training import Outcome
+    from zeuxis.transfer import Row
 
 
 class Fit(StrEnum):
@@ -66,10 +67,16 @@ def train(
     resolution: Annotated[str, typer.Option(help="auto, a side, or WIDTHxHEIGHT; multiples of 4.")] = "auto",
     fit: Annotated[Fit, typer.Option(help="For pictures of another shape.")] = Fit.crop,
     channels: Annotated[Channels, typer.Option(help="1 grey, 3 RGB, 4 RGBA.")] = Channels.auto,
+    frames: Annotated[int, typer.Option(min=1, max=4096, help="Of a clip: leaf folders are clips.")] = 1,
     wrap: Annotated[Wrap | None, typer.Option(help="Edges that continue into each other.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step; the preset's when not given.")] = None,
     micro_batch: Annotated[int | None, typer.Option(help="Images at once; gradients accumulate to a batch.")] = None,
     conditional: Annotated[bool, typer.Option("--conditional", help="Learn the classes.")] = False,
+    semi_supervised: Annotated[
+        bool, typer.Option("--semi-supervised", help="Learn to tell the classes apart from some labels.")
+    ] = False,
+    labels: Annotated[int | None, typer.Option(help="Hide the classes of all but so many training pictures.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Begin with the weights of this model or run.")] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Flip pictures left to right at random.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
     precision: Annotated[Precision, typer.Option(help="auto takes the faster by a timing.")] = Precision.auto,
@@ -99,10 +106,11 @@ def train(
     values: dict[str, Any] = {
         "model": model, "kimg": kimg, "budget": None if budget is None else parse_duration(budget), "batch": batch,
         "micro_batch": micro_batch, "conditional": conditional, "mirror": mirror, "device": device,
+        "semi_supervised": semi_supervised, "labels": labels, "init": None if init is None else str(init.resolve()),
         "precision": precision.value, "kernels": kernels.value, "seed": seed, "snapshots": snapshots,
         "settings": parse_settings(setting or []),
         "data": {"resolution": parse_resolution(resolution), "fit": fit.value, "wrap": wrap.value if wrap else "",
-                 "channels": "auto" if channels is Channels.auto else int(channels.value)},
+                 "channels": "auto" if channels is Channels.auto else int(channels.value), "frames": frames},
     }  # fmt: skip
     options = parse(TrainOptions, values, "--")
     if resume is not None:
@@ -173,6 +181,8 @@ def run(
     with RunDisplay(console) as display, contextlib.ExitStack() as closing:
         listeners.append(display)
         training = start(options, dataset, out, resume=resume, listen=listen, started=STARTED)
+        if training.transferred:
+            console.print(transfer_table(training.transferred))
         if tensorboard:
             board = Board(training.folder.path, training.images_seen, lambda line: say(console, line))
             listeners.append(board)
@@ -202,12 +212,46 @@ def resumed(options: TrainOptions, resume: Path) -> TrainOptions:
     return parse(TrainOptions, asked, "--resume")
 
 
+def transfer_table(rows: list[Row]) -> Any:
+    """What became of each module's tensors: a line for those of one module and one fate."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("part", "tensors", "taken", title="begun with other weights", title_justify="left")
+    table.add_column("values", justify="right")
+    table.add_column("", overflow="fold")
+    groups: dict[tuple[str, str, str, str], int] = {}
+    for row in rows:
+        key = (row.part, row.name.rpartition(".")[0] or row.name, row.taken, row.note)
+        groups[key] = groups.get(key, 0) + row.values
+    for (part, module, taken, note), values in groups.items():
+        table.add_row(part, Text(module), taken, f"{values:,}", Text(note))
+    return table
+
+
+def chosen_table(resolved: dict[str, Any]) -> Any:
+    """What was chosen, and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("chosen", "value", title=Text(resolved["model"]), title_justify="left")
+    table.add_column("why", overflow="fold")
+    for each in resolved["chosen"]:
+        for index, (key, value) in enumerate(each["settings"].items()):
+            table.add_row(key, Text(str(value)), Text("" if index else each["why"]))
+    return table
+
+
 def show_plan(console: Any, options: TrainOptions, dataset: Dataset) -> None:
-    """Prints everything that would be decided, as JSON."""
+    """Prints everything that would be decided as JSON, and beside it, on standard error, what was chosen and why."""
     import json
+
+    from rich.console import Console
 
     from zeuxis.cli.show import say
     from zeuxis.planning import resolve
 
     resolved = {"asked": options.to_json(), "resolved": resolve(options, dataset)}
+    if resolved["resolved"]["chosen"]:
+        Console(stderr=True).print(chosen_table(resolved["resolved"]))
     say(console, json.dumps(resolved, indent=2, ensure_ascii=False))

@@ -56,7 +56,7 @@ def make_family(name: str, spec: ImageSpec, classes: int = 0, settings: Mapping[
     family, network, preset = resolve_name(name).split("/")
     cls = FAMILIES[family]
     base = cls(network, cls.presets()[network][preset].settings, spec, classes)
-    return cls(network, override(base.settings, settings or {}), spec, classes)
+    return _fitting(cls(network, override(base.settings, settings or {}), spec, classes))
 
 
 def family_from_settings(family: str, network: str, settings: Any, spec: ImageSpec, classes: int) -> Family:
@@ -65,4 +65,12 @@ def family_from_settings(family: str, network: str, settings: Any, spec: ImageSp
         raise UserError("family", family, ", ".join(FAMILIES), "the model needs a newer Zeuxis")
     if network not in FAMILIES[family].presets():
         raise UserError("network", network, ", ".join(FAMILIES[family].presets()), "the model needs a newer Zeuxis")
-    return FAMILIES[family](network, settings, spec, classes)
+    return _fitting(FAMILIES[family](network, settings, spec, classes))
+
+
+def _fitting(family: Family) -> Family:
+    """Refuses clips for a network of pictures; a network over frames refuses pictures by itself."""
+    if family.spec.frames > 1 and not family.context:
+        allowed = "a network over frames: convlstm, predrnn or svg"
+        raise UserError("--model", f"{family.name}/{family.network}", allowed, "or leave --frames out")
+    return family

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zeuxis.config import Config, ImageSpec
+from zeuxis.config import Config, ImageSpec, override
 
 Networks = Mapping[str, nn.Module]
 Noise = dict[str, Tensor]
@@ -100,6 +100,7 @@ class RenderOptions:
     top_k: int = 0
     top_p: float = 1.0
     guidance: float = 1.0
+    prior: Literal["fitted", "standard"] = "fitted"  # of a VAE: the one fitted after training, or the plain N(0, I)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,40 @@ class Preset:
 
     settings: Settings
     about: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a family may choose settings by: the pictures, the machine, and the length in `seconds` or `images` shown
+    where one was given."""
+
+    pictures: int
+    spec: ImageSpec
+    accelerator: bool = False
+    seconds: float | None = None
+    images: float | None = None
+    semi_supervised: bool = False
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One setting (a dotted key) that was chosen, and why; `also` are settings that belong to it. It gives way where
+    the user set one of them, or one that begins with one of `yields_to`."""
+
+    key: str
+    value: Any
+    why: str
+    also: Mapping[str, Any] = field(default_factory=dict)
+    yields_to: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that it sets."""
+        return {self.key: self.value, **self.also}
+
+    def yields(self, asked: Iterable[str]) -> bool:
+        """Whether it gives way to the settings that were asked for."""
+        return any(key in self.settings or key.startswith(self.yields_to or ("\n",)) for key in asked)
 
 
 class Family(ABC):
@@ -120,6 +155,9 @@ class Family(ABC):
     name: ClassVar[str]
     capabilities: frozenset[str] = frozenset()  # of a model with these settings
     render_options: ClassVar[tuple[str, ...]] = ()
+    watch: ClassVar[Mapping[str, str]] = {}  # for the watchdog: its words -> `phase/term`, see docs/watchdog.md
+    steadying: ClassVar[tuple[str, ...]] = ()  # settings that are doubled after a rollback (weights of penalties)
+    context: int = 0  # frames of a clip that are given in training and judging; 0 for a network of pictures
 
     def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
         self.network, self.spec, self.classes = network, spec, classes
@@ -130,6 +168,26 @@ class Family(ABC):
     @abstractmethod
     def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
         """`{network: {preset: Preset}}`; the first network and each network's first preset are the defaults."""
+
+    @classmethod
+    def choose(cls, facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
+        """The network, and settings over its first preset, where these were left open.
+
+        `network` is the one that was asked for, or None; `preset` says that one of its presets was named too.
+        """
+        return network or next(iter(cls.presets())), []
+
+    def steadied(self, rollbacks: int) -> Family:
+        """The same method after so many rollbacks: half the learning rate and twice the penalty for each."""
+        if not rollbacks:
+            return self
+        changed: dict[str, float] = {"training.learning_rate": self.training.learning_rate * 0.5**rollbacks}
+        for dotted in self.steadying:
+            value: Any = self.settings
+            for key in dotted.split("."):
+                value = value[key]
+            changed[dotted] = value * 2**rollbacks
+        return type(self)(self.network, override(self.settings, changed), self.spec, self.classes)
 
     # -- building --------------------------------------------------------------------------------------------------
     @property
@@ -175,6 +233,12 @@ class Family(ABC):
     def exact_likelihood(self) -> bool:
         """Whether `log_likelihood` is log p of the 8-bit levels itself, and not a bound or a density."""
         return False
+
+    @property
+    def likelihood_unit(self) -> str:
+        """What `log_likelihood` is of (or bounds): `continuous` is a density on the [-1, 1] scale, `discrete` the
+        probability of the 8-bit levels, `none` neither."""
+        return "discrete" if self.exact_likelihood else "none"
 
     # -- training --------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -32,6 +32,7 @@ class Method(ABC):
     # May depend on the settings: set in `__init__` where they do.
     capabilities: frozenset[str] = frozenset()
     render_options: tuple[str, ...] = ()
+    context: int = 0
 
     def __init__(
         self, network: MakesNetwork, config: Any, objective: Any, training: TrainingConfig, spec: ImageSpec,

@@ -28,6 +28,7 @@ class Autoregressive(Family):
         self.method = entry.method(entry.network, self.config, self.objective, self.training, spec, classes)
         # What pixels, tokens and frames can do differs, so it belongs to the instance.
         self.capabilities = self.method.capabilities
+        self.context = self.method.context
         self.render_options = self.method.render_options  # type: ignore[misc]
 
     @classmethod

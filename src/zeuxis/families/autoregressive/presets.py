@@ -61,5 +61,103 @@ PRESETS: dict[str, dict[str, Preset]] = {
             },
         ),
     },
+    "wavenet": {
+        "small": Preset(
+            about="WaveNet over the raster sequence: dilated causal convolutions, skips, cached queues",
+            settings={
+                "network": {"width": 48, "skip": 64, "depth": 8, "stacks": 2},
+                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"width": 8, "skip": 8, "depth": 3, "stacks": 1},
+                "objective": {"likelihood": "categorical", "levels": 8, "mixtures": 3},
+                "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
+            },
+        ),
+    },
+    "pixelrnn": {
+        "row": Preset(
+            about="Row LSTM: a memory that sweeps down the rows",
+            settings={
+                "network": {"sweep": "row", "width": 48, "layers": 4},
+                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 300},
+            },
+        ),
+        "diagonal": Preset(
+            about="Diagonal BiLSTM: two memories along the diagonals, which miss no pixel before",
+            settings={
+                "network": {"sweep": "diagonal", "width": 48, "layers": 3},
+                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 300},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"sweep": "diagonal", "width": 8, "layers": 1},
+                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 3},
+                "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
+            },
+        ),
+    },
+    "convlstm": {
+        "small": Preset(
+            about="clips with one future: two convolutional LSTMs on patches, good predictions within an hour on a CPU",
+            settings={
+                "network": {"width": 48, "layers": 2, "kernel": 3},
+                "objective": {"scheduled": 0.5},
+                "training": {"batch": 8, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"width": 8, "layers": 1, "kernel": 3},
+                "objective": {"scheduled": 0.5, "start_latent": 4, "start_width": 8},
+                "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
+            },
+        ),
+    },
+    "predrnn": {
+        "small": Preset(
+            about="clips with one future: a second memory runs through all layers; slower and better per clip seen",
+            settings={
+                "network": {"width": 32, "layers": 2, "kernel": 3},
+                "objective": {"scheduled": 0.5, "reverse": False},
+                "training": {"batch": 8, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"width": 8, "layers": 2, "kernel": 3},
+                "objective": {"scheduled": 0.5, "start_latent": 4, "start_width": 8},
+                "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
+            },
+        ),
+    },
+    "svg": {
+        "small": Preset(
+            about="clips with many futures: a latent per frame with a learned prior, another future for every seed",
+            settings={
+                "network": {"width": 40, "layers": 2, "kernel": 3, "latent": 8, "hidden": 96},
+                "objective": {"sigma": 0.5, "scheduled": 0.5},
+                "training": {"batch": 8, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
+            },
+        ),
+        "tiny": Preset(
+            about="seconds: for tests and for trying things",
+            settings={
+                "network": {"width": 8, "layers": 1, "kernel": 3, "latent": 2, "hidden": 8},
+                "objective": {"sigma": 0.5, "scheduled": 0.5, "start_latent": 4, "start_width": 8},
+                "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
+            },
+        ),
+    },
 }
 # fmt: on
