@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ class Model:
     class_counts: tuple[int, ...] = ()
     hash: str = ""
     about: dict[str, Any] = field(default_factory=dict)  # images seen, data, metrics: for people
+
+    @property
+    def drawn_classes(self) -> tuple[str, ...]:
+        """The classes that pictures are made of; none for a model that only tells `classes` apart."""
+        return self.classes if self.family.conditional else ()
 
     @property
     def spec(self) -> ImageSpec:
@@ -206,9 +211,11 @@ class StateStore:
         self.folder = folder
 
     def save(
-        self, images_seen: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], best: bool = False
-    ) -> None:
-        """Writes one state; `best` marks it to be kept. An `OSError` (full disk) leaves the older states intact."""
+        self, images_seen: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], best: bool = False,
+        keep: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """Writes one state; `best` marks it to be kept, `keep` names more by their images seen. An `OSError` (full
+        disk) leaves the older states intact."""
         self.folder.mkdir(exist_ok=True)
         name = f"{images_seen:012d}"
         content = dump_tensors(_on_cpu(tensors))
@@ -220,7 +227,14 @@ class StateStore:
         write_json(self.folder / f"{name}.json", document)
         if best:
             write_json(self.folder / "best.json", {"name": name})
-        self._prune()
+        self._prune({f"{images:012d}" for images in keep})
+
+    def drop_after(self, images_seen: int) -> None:
+        """Removes the states after `images_seen`, which are not to be gone on from: first what says they are whole."""
+        for name in self.names():
+            if int(name) > images_seen:
+                for ending in ("json", "safetensors"):
+                    (self.folder / f"{name}.{ending}").unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """Names of the states that claim to be complete, oldest first."""
@@ -255,9 +269,9 @@ class StateStore:
                 notes.append(f"{error}; falling back to the one before")
         return None, notes
 
-    def _prune(self) -> None:
+    def _prune(self, more: set[str]) -> None:
         names = self.names()
-        keep = {*names[-2:], self.best_name()}
+        keep = {*names[-2:], *more, self.best_name()}
         for file in self.folder.iterdir():
             if file.stem not in keep and file.name != "best.json":
                 with contextlib.suppress(OSError):

@@ -151,7 +151,7 @@ class Generator(BaseEstimator):
             raise UserError("n", n, "1 or more", "ask for at least one picture")
         sampler = Sampler(self.model)
         options = render_options(self.model, truncation=truncation, temperature=temperature)
-        index = class_index(label, self.model.classes)
+        index = class_index(label, self.model.drawn_classes)
         chunks = list(sampler(range(seed, seed + n), label=index, options=options))
         return np.ascontiguousarray(np.concatenate(chunks).transpose(0, 2, 3, 1)).view(Pictures)
 

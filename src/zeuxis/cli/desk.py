@@ -54,7 +54,7 @@ def open_desk(model: Path, device: str, class_name: str | None = None) -> Desk:
     from zeuxis.sampling import class_index
 
     loaded = load_model(model)
-    return Desk(loaded, find_model(model), choose_device(device), class_index(class_name, loaded.classes))
+    return Desk(loaded, find_model(model), choose_device(device), class_index(class_name, loaded.drawn_classes))
 
 
 def keys_of(

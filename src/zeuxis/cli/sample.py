@@ -58,7 +58,7 @@ def sample(
 
     total = count_seeds(seeds)
     loaded = load_model(model)
-    label = class_index(class_name, loaded.classes)
+    label = class_index(class_name, loaded.drawn_classes)
     options = render_options(
         loaded, truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
     )

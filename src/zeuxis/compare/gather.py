@@ -205,7 +205,7 @@ def _about_model(model: Model) -> str:
 def _capabilities(model: Model) -> frozenset[str]:
     """What the family can, what can be turned when sampling, and classes."""
     turned = {f"--{option}" for option in model.family.render_options}
-    return frozenset({*model.family.capabilities, *turned, *(["--class"] if model.classes else [])})
+    return frozenset({*model.family.capabilities, *turned, *(["--class"] if model.drawn_classes else [])})
 
 
 def unique_names(names: Sequence[str], folders: Sequence[str]) -> list[str]:

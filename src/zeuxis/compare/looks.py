@@ -25,7 +25,7 @@ RATE_SECONDS = 1.0
 
 def sample_sheet(sampler: Sampler, first: int = 0) -> Sheet:
     """Pictures of the seeds from `first` on; a class-conditional model shows a class per row and a seed per column."""
-    classes = sampler.model.classes
+    classes = sampler.model.drawn_classes
     if 1 < len(classes) <= MOST_CLASSES:
         seeds = range(first, first + PER_CLASS)
         rows = [np.concatenate(list(sampler(seeds, label=label))) for label in range(len(classes))]

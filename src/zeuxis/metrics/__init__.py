@@ -84,6 +84,11 @@ METRICS: dict[str, Metric] = {
         values={"accuracy_score": ("accuracy on real pictures of a classifier trained on generated ones", "higher")},
         group="fidelity and diversity", bounds=_SHARE, least=1000,
     ),
+    "classification": Metric(
+        function=None, inputs=("model",), floor="none",
+        values={"accuracy": ("accuracy of the model's own classes on held-out pictures", "higher")},
+        group="fidelity and diversity", bounds=_SHARE,
+    ),
     "copy_rate": Metric(
         function=copy_rate.metric, inputs=("first", "pixels"), needs_training=True, floor="zero",
         values={"copy_rate": ("copies of training pictures, share beyond chance", "lower")}, group="memorisation",

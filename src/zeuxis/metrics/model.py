@@ -1,4 +1,4 @@
-"""What only a model can be asked: likelihood of held-out pictures and how well they are reconstructed."""
+"""What only a model can be asked: likelihood, reconstruction and classes of held-out pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zeuxis.data import Dataset
+from zeuxis.data import Dataset, Split
 from zeuxis.errors import UserError
 from zeuxis.images import to_float, to_pixels
 from zeuxis.metrics.base import Estimate
@@ -34,9 +34,11 @@ class ModelLike(Protocol):
     def networks(self) -> Any: ...
     @property
     def classes(self) -> tuple[str, ...]: ...
+    @property
+    def drawn_classes(self) -> tuple[str, ...]: ...
 
 
-NEEDS = {"likelihood": "log_likelihood", "reconstruction": "reconstruct"}
+NEEDS = {"likelihood": "log_likelihood", "reconstruction": "reconstruct", "classification": "classify"}
 
 
 def refusal(name: str, model: ModelLike, dataset: Dataset) -> None:
@@ -48,7 +50,7 @@ def refusal(name: str, model: ModelLike, dataset: Dataset) -> None:
         raise UserError(
             "--metrics", name, "data with the model's own classes", "judge it on the data it was trained on"
         )
-    if name == "accuracy_score" and not (model.classes and model.classes == dataset.classes):
+    if name == "accuracy_score" and not (model.drawn_classes and model.drawn_classes == dataset.classes):
         step = "train with --conditional on data with classes"
         raise UserError("--metrics", name, "a model that makes pictures of the data's classes", step)
 
@@ -114,11 +116,28 @@ def reconstruction_estimates(
 
 
 @torch.inference_mode()
+def classified_right(model: ModelLike, split: Split, most: int, device: str | torch.device) -> NDArray[np.float64]:
+    """1 or 0 for each of up to `most` pictures with a class, spread over the split: whether the model's first guess is
+    that class."""
+    places = np.flatnonzero(split.labels >= 0)
+    places = places[split_positions(len(places), min(most, len(places)))]
+    parts = []
+    for start in range(0, len(places), CHUNK):
+        chosen = places[start : start + CHUNK]
+        logits = model.family.classify(model.networks, to_float(torch.from_numpy(split.take(chosen)).to(device)))
+        parts.append(logits.argmax(1).cpu().numpy() == split.labels[chosen])
+    return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+
+
+@torch.inference_mode()
 def model_estimates(
     name: str, model: ModelLike, dataset: Dataset, extractor: Extractor, num: int, device: str | torch.device
 ) -> tuple[dict[str, Estimate], int]:
-    """The estimates of `likelihood` or `reconstruction`, nothing where the model lacks the capability, and how many
+    """The estimates of a name of `NEEDS`, nothing where the model lacks the capability, and how many
     held-out pictures were asked about."""
+    if name == "classification" and can(name, model, dataset):
+        right = classified_right(model, dataset.test, num, device)
+        return ({"accuracy": mean_of(right)} if len(right) > 1 else {}), len(right)
     count = min(num, MOST, len(_places(model, dataset)))
     if not can(name, model, dataset) or count < 2:
         return {}, 0

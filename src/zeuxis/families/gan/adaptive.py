@@ -37,8 +37,10 @@ class Adaptive(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("probability", "signs", "count", "progress", "moved_at"):
+        for name in ("probability", "progress", "moved_at"):
             self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("step", torch.zeros(2))  # sum of signs, and pictures, of the present step here
+        self.register_buffer("sums", torch.zeros(2))  # the same since the last move, of all processes
 
     @property
     def probability_now(self) -> Tensor:
@@ -48,14 +50,16 @@ class Adaptive(nn.Module):
     @torch.no_grad()
     def see(self, margins: Tensor, progress: float) -> None:
         """Takes D's `margins` `[N]` of training pictures, positive where it is right, at `progress` of the run."""
-        self.get_buffer("signs").add_(margins.sign().sum())
-        self.get_buffer("count").add_(len(margins))
+        signs = margins.sign().sum()
+        self.get_buffer("step").add_(torch.stack([signs, torch.full_like(signs, len(margins))]))
         self.get_buffer("progress").fill_(progress)
 
     @torch.no_grad()
     def update(self, target: float, most: float, reach: float, batch: int) -> None:
         """Moves the probability where `STEPS` batches were seen since it moved last."""
-        sums = total(torch.stack([self.get_buffer("signs"), self.get_buffer("count")]))
+        step, sums = self.get_buffer("step"), self.get_buffer("sums")
+        sums.add_(total(step))
+        step.zero_()
         progress, moved_at, now = self.get_buffer("progress"), self.get_buffer("moved_at"), self.probability_now
         due = sums[1] >= STEPS * batch
         # A finished run that is made longer begins again at a smaller progress.
@@ -63,5 +67,4 @@ class Adaptive(nn.Module):
         moved = now + torch.sign(sums[0] / sums[1].clamp(min=1) - target) * went_on / reach
         now.copy_(torch.where(due, moved.clamp(0, most), now))
         moved_at.copy_(torch.where(due, progress, moved_at))
-        for name in ("signs", "count"):
-            self.get_buffer(name).mul_(~due)
+        sums.mul_(~due)

@@ -16,6 +16,8 @@ from zeuxis.config import ImageSpec, parse
 from zeuxis.errors import UserError
 from zeuxis.families.base import (
     Batch,
+    Chosen,
+    Facts,
     Family,
     Networks,
     Noise,
@@ -28,6 +30,7 @@ from zeuxis.families.base import (
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
 from zeuxis.families.gan.adaptive import Adaptive, paired_target
+from zeuxis.families.gan.choose import choose
 from zeuxis.families.gan.losses import LOSSES, gradient_penalty, path_lengths, squared_differences, squared_gradients
 from zeuxis.families.gan.pair import FeatureDiscriminator, Head, LatentGenerator, ProjectionHead, draw_latents
 from zeuxis.families.gan.presets import PRESETS
@@ -40,6 +43,7 @@ from zeuxis.families.gan.techniques import (
     smoothed_discriminator,
 )  # fmt: skip
 from zeuxis.nn.style import mix_levels
+from zeuxis.nn.together import batch_mean
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -66,6 +70,10 @@ class GAN(Family):
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
         return PRESETS
+
+    @classmethod
+    def choose(cls, facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
+        return choose(facts, network, preset)
 
     @property
     def settings(self) -> Settings:
@@ -241,7 +249,7 @@ class GAN(Family):
         w = self._training_latents(generator, noise, labels)
         lengths = path_lengths(generator.synthesise(w, noise.get("inputs")), w, noise["path"])
         average = generator.get_buffer("path_average")
-        average.lerp_(lengths.detach().mean(), 0.01)
+        average.lerp_(batch_mean(lengths.detach()), 0.01)
         penalty = (lengths - average).square().mean()
         return {"loss": weight * interval * penalty, "path length": lengths.mean()}
 

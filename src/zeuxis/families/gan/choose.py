@@ -1,0 +1,89 @@
+"""What `--model gan` takes where nothing was said: pure rules, each with its reason. Explicit settings win."""
+
+from __future__ import annotations
+
+from zeuxis.families.base import Chosen, Facts
+
+NETWORK = "dcgan"  # what docs/benchmarks.md measures; another takes its place when it is measured to be better
+FEW = 20_000  # pictures, from which on a discriminator of this size does not learn them by heart in hours
+PASSES = 50  # over the pictures, below which it does not get to it either
+KINDS = (
+    "shift",
+    "fraction",
+    "scale",
+    "aniso",
+    "colour",
+    "cutout",
+)  # not what turns a picture into another: flip, rotate
+GAMMA = ("dcgan", "resnet", "r3gan")  # networks whose presets have the relativistic loss with R1 and R2
+RATE = {False: 300.0, True: 3000.0}  # pictures of 32x32 a second, without and with an accelerator: a guess for PASSES
+
+
+def choose(facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
+    """The network, and settings over its first preset, for what is left open: with `network` None all of it, else its
+    settings; a preset that was named stays as it is, but for what semi-supervised learning cannot do without."""
+    taken = network or NETWORK
+    chosen = semi_supervised() if facts.semi_supervised else []
+    if preset:
+        return taken, chosen
+    if taken in GAMMA and not facts.semi_supervised:
+        chosen.append(penalty(facts))
+    if taken == "dcgan":
+        chosen += dcgan(facts)
+    return taken, [*chosen, augmentation(facts)]
+
+
+def dcgan(facts: Facts) -> list[Chosen]:
+    """Width and batch."""
+    side = max(facts.spec.height, facts.spec.width)
+    where = "an accelerator" if facts.accelerator else "a processor"
+    width = {False: 32 if side <= 64 else 16, True: 64 if side <= 128 else 32}[facts.accelerator]
+    batch = {False: 64 if side <= 64 else 32, True: 128 if side <= 128 else 64}[facts.accelerator]
+    most = max(8, facts.pictures // 2)
+    few = "" if batch <= most else f", but at most half of {facts.pictures} pictures"
+    return [
+        Chosen("network.width", width, f"a step of {side} pixels a side on {where} stays short"),
+        Chosen("training.batch", min(batch, most), f"for {side} pixels on {where}{few}"),
+    ]
+
+
+def penalty(facts: Facts) -> Chosen:
+    """Gamma grows with the number of pixels, as in Karras et al. 2020 and Huang et al. 2024: a gradient has as many
+    values."""
+    pixels = facts.spec.height * facts.spec.width
+    gamma = round(max(1.0, pixels / 1024), 2)
+    why = f"{facts.spec.width}x{facts.spec.height} pixels: 1 up to 32x32, and as much more as there are more pixels"
+    also = {"objective.gamma_end": round(gamma / 10, 3)}
+    return Chosen("objective.gamma", gamma, why, also, ("objective.loss", "objective.penalty"))
+
+
+def passes(facts: Facts) -> float:
+    """About how often each picture will be shown."""
+    if facts.images is not None:
+        return facts.images / facts.pictures
+    if facts.seconds is None:
+        return PASSES  # the preset's own length: long enough to need it
+    rate = RATE[facts.accelerator] * 1024 / max(256, facts.spec.height * facts.spec.width)
+    return facts.seconds * rate / facts.pictures
+
+
+def augmentation(facts: Facts) -> Chosen:
+    """Adaptive where pictures are few and are shown often, else none."""
+    pictures, times = facts.pictures, passes(facts)
+    if pictures >= FEW or times < PASSES:
+        why = f"{pictures:,} pictures are enough ({FEW:,})"
+        if pictures < FEW:
+            why = f"each of {pictures:,} pictures is shown about {times:.0f} times, fewer than {PASSES}"
+        return Chosen("augment.probability", 0.0, why, yields_to=("augment.",))
+    why = f"{pictures:,} pictures are few (under {FEW:,}): as much as keeps D from learning them by heart"
+    also = {"augment.adaptive": True, "augment.kinds": list(KINDS)}
+    return Chosen("augment.probability", 0.8, why, also, ("augment.",))
+
+
+def semi_supervised() -> list[Chosen]:
+    """What the method of Salimans et al. 2016, section 5, is made of."""
+    return [
+        Chosen("objective.semi_supervised", True, "--semi-supervised"),
+        Chosen("objective.loss", "non-saturating", "the K + 1 classes have probabilities"),
+        Chosen("objective.generator", "feature matching", "classifies best (Salimans et al. 2016, section 5)"),
+    ]
