@@ -29,7 +29,7 @@ def inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
     probable."""
     if temperature == 0:
         return logits.argmax(-1)
-    edges = torch.softmax(logits.double() / temperature, dim=-1).cumsum(-1)
+    edges = torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1).cumsum(-1)
     # Rounding may leave the last edge below 1: the last index takes what is above.
     return (edges[:, :-1] <= uniforms[:, None]).sum(-1)
 

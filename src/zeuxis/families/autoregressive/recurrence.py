@@ -4,7 +4,7 @@ constant size.
 The recurrence and its block are Griffin's (De et al. 2024, arXiv 2402.19427, section 2.4 and Figure 2): two branches, a
 short causal convolution, the recurrence, an output gate, then a gated feed-forward part. As in HGRN (Qin et al. 2023,
 arXiv 2311.04823) and minGRU (Feng et al. 2024, arXiv 2410.01201) the gates see the block's input alone, so that one
-matrix product serves branches and gates of the whole sequence.
+matrix product serves branches and gates of the whole sequence. The output gate is a SiLU, the norms are layer norms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Block(nn.Module):
     def __init__(self, width: int, expand: int) -> None:
         super().__init__()
         self.width = width
-        self.norm, self.norm_forward = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.norm, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project = nn.Linear(width, 4 * width)  # value, output gate, recurrence gate, input gate
         self.taps = nn.Parameter(torch.randn(TAPS, width) * TAPS**-0.5)
         # a^c from 0.9 to 0.999 at r = 1 (section 2.4), so that channels remember from a few to hundreds of tokens.
@@ -46,10 +46,11 @@ class Block(nn.Module):
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Value, output gate, decay a and input scale sqrt(1 - a^2) i, each of the shape of `x` (Eq. 1 to 4)."""
-        value, output, forget, enter = self.project(self.norm(x)).chunk(4, dim=-1)
-        log_decay = -SHARPNESS * F.softplus(self.decay) * torch.sigmoid(forget)
-        scale = torch.sqrt(-torch.expm1(2 * log_decay.clamp(max=-1e-5))) * torch.sigmoid(enter)
-        return value, F.gelu(output), torch.exp(log_decay), scale
+        value, raw = self.project(self.norm(x)).split([self.width, 3 * self.width], dim=-1)
+        open_output, forget, enter = torch.sigmoid(raw).chunk(3, dim=-1)
+        decay = torch.exp(forget * (-SHARPNESS * F.softplus(self.decay)))
+        scale = torch.addcmul(torch.ones_like(self.decay), decay, decay, value=-1).clamp(min=1e-6).sqrt() * enter
+        return value, raw[..., : self.width] * open_output, decay, scale
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """x + down(silu(u) * w) with u and w from one product."""
@@ -95,7 +96,7 @@ class RecurrentPrior(nn.Module):
         for embedding in (self.left, self.above, self.aside, *([self.label] if self.label else [])):
             nn.init.normal_(embedding.weight, std=0.3)
         self.blocks = nn.ModuleList(Block(width, expand) for _ in range(layers))
-        self.norm = nn.RMSNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, codes)
         nn.init.normal_(self.head.weight, std=0.02)
 

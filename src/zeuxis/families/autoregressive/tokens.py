@@ -89,7 +89,7 @@ class Tokens(Method):
 
     objective_config: ClassVar[type[Config]] = TokensObjective
     capabilities = frozenset({"encode", "decode", "reconstruct", "complete"})
-    render_options = ("temperature", "top_k", "top_p")
+    render_options: tuple[str, ...] = ("temperature", "top_k", "top_p")
 
     def __init__(
         self, network: MakesNetwork, config: Any, objective: Any, training: TrainingConfig, spec: ImageSpec,
