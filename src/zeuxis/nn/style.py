@@ -36,12 +36,13 @@ def scaled_leaky_relu(x: Tensor) -> Tensor:
 
 def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     """`[N, C, H, W]` with one more channel: the standard deviation over each group of pictures, averaged over channels
-    and places (Karras et al. 2017, section 3). Groups are the largest divisor of N up to `group` pictures large."""
+    and places (Karras et al. 2017, section 3). Groups are neighbours, as many as the largest divisor of N up to
+    `group`."""
     count, (height, width) = len(x), x.shape[2:]
     size = next(each for each in range(min(group, count), 0, -1) if count % each == 0)
-    groups = x.float().unflatten(0, (size, -1))  # [size, N / size, C, H, W]
-    deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / size]
-    plane = deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(-1, 1, height, width)
+    groups = x.float().unflatten(0, (-1, size))  # [N / size, size, C, H, W]
+    deviation = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / size]
+    plane = deviation.to(x.dtype).repeat_interleave(size)[:, None, None, None].expand(-1, 1, height, width)
     return torch.cat([x, plane], dim=1)
 
 

@@ -20,6 +20,7 @@ from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentG
 from zeuxis.nn.conv import base_sides, halvings
 from zeuxis.nn.resample import upsample
 from zeuxis.nn.style import EqualConv2d, EqualLinear, ModulatedConv2d, minibatch_deviation, scaled_leaky_relu
+from zeuxis.nn.together import batch_mean
 
 MEAN_RATE = 0.005  # how fast the mean of w follows a batch's
 
@@ -145,7 +146,7 @@ class Generator(LatentGenerator):
         w = self.mapping(z, labels)
         mean = self.get_buffer("w_mean")
         if self.training:  # as batch normalisation keeps its statistics
-            mean.lerp_(w.detach().float().mean(dim=0), MEAN_RATE)
+            mean.lerp_(batch_mean(w.detach().float()), MEAN_RATE)
         if truncation != 1:
             w = torch.lerp(mean.to(w.dtype), w, truncation)
         return w[:, None].expand(-1, self.levels, -1)
