@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from zeuxis.errors import UserError as UserError
     from zeuxis.estimators import GAN as GAN
     from zeuxis.estimators import VAE as VAE
+    from zeuxis.estimators import Autoregressive as Autoregressive
     from zeuxis.estimators import load as load
 
 # Public name -> module; loaded when first used, so that importing zeuxis does not import torch.
 _PUBLIC = {
     "GAN": "zeuxis.estimators",
     "VAE": "zeuxis.estimators",
+    "Autoregressive": "zeuxis.estimators",
     "load": "zeuxis.estimators",
     "open_dataset": "zeuxis.data",
     "UserError": "zeuxis.errors",
 }
-__all__ = ["GAN", "VAE", "UserError", "__version__", "load", "open_dataset"]
+__all__ = ["GAN", "VAE", "Autoregressive", "UserError", "__version__", "load", "open_dataset"]
 
 
 def __getattr__(name: str) -> Any:

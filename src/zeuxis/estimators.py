@@ -19,7 +19,7 @@ from zeuxis.checkpoint import Model, load_model
 from zeuxis.config import MAX_SIDE, DataOptions, TrainOptions, parse
 from zeuxis.data import Dataset, open_dataset
 from zeuxis.errors import UserError
-from zeuxis.images import Pixels, grid, sheet_scale, to_float
+from zeuxis.images import Pixels, grid, sheet_scale, to_float, to_pixels, to_user
 from zeuxis.randomness import generator_for
 from zeuxis.sampling import Sampler, class_index, render_options
 from zeuxis.snapshot import sample_sheet, write_model
@@ -47,7 +47,7 @@ class Pictures(np.ndarray):
 
 
 class Generator(BaseEstimator):
-    """What `GAN` and `VAE` share; not meant to be made itself.
+    """What `GAN`, `VAE` and `Autoregressive` share; not meant to be made itself.
 
     Args:
         network: `NETWORK[/PRESET]` of the family, or None for its default.
@@ -144,13 +144,16 @@ class Generator(BaseEstimator):
 
     def sample(
         self, n: int = 16, seed: int = 0, *, label: str | None = None, truncation: float | None = None,
-        temperature: float | None = None,
+        temperature: float | None = None, top_k: int | None = None, top_p: float | None = None,
+        guidance: float | None = None,
     ) -> Pixels:  # fmt: skip
         """`n` pictures uint8 `[n, H, W, C]` of the seeds `seed`, `seed` + 1, ...; `label` is a class's name."""
         if n < 1:
             raise UserError("n", n, "1 or more", "ask for at least one picture")
         sampler = Sampler(self.model)
-        options = render_options(self.model, truncation=truncation, temperature=temperature)
+        options = render_options(
+            self.model, truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
+        )
         index = class_index(label, self.model.drawn_classes)
         chunks = list(sampler(range(seed, seed + n), label=index, options=options))
         return np.ascontiguousarray(np.concatenate(chunks).transpose(0, 2, 3, 1)).view(Pictures)
@@ -197,21 +200,27 @@ class GAN(Generator):
     family: ClassVar[str] = "gan"
 
 
-class VAE(Generator):
-    """Variational autoencoder: samples, encodes, reconstructs and scores."""
+class Scorer(Generator):
+    """What `VAE` and `Autoregressive` share beyond that: codes and likelihoods, where the network has them."""
 
-    family: ClassVar[str] = "vae"
+    def _needs(self, capability: str) -> None:
+        if capability not in self.model.family.capabilities:
+            can = ", ".join(sorted(self.model.family.capabilities)) or "sample only"
+            raise UserError(capability, self.model.name, f"a model that can: this one can {can}", "see zeuxis info")
 
     @torch.inference_mode()
     def encode(self, images: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float32]:
         """Latent codes of pictures uint8 `[N, H, W, C]`."""
+        self._needs("encode")
         tensor, classes = self._inputs(images, labels)
         codes: NDArray[np.float32] = self.model.family.encode(self.model.networks, tensor, classes).numpy()
         return codes
 
     @torch.inference_mode()
     def score_samples(self, images: ArrayLike, labels: ArrayLike | None = None, *, k: int = 16) -> NDArray[np.float64]:
-        """Importance-weighted lower bound (K = `k`) of the log likelihood of each picture in nats, float64 `[N]`."""
+        """Log likelihood of each picture in nats, float64 `[N]`: of a VAE an importance-weighted lower bound (K = `k`),
+        of networks over pixels exact."""
+        self._needs("log_likelihood")
         tensor, classes = self._inputs(images, labels)
         generator = generator_for("score", self.seed)
         parts = [
@@ -231,10 +240,40 @@ class VAE(Generator):
         return float(self.score_samples(images, labels).mean())
 
 
+class VAE(Scorer):
+    """Variational autoencoder: samples, encodes, reconstructs and scores."""
+
+    family: ClassVar[str] = "vae"
+
+
+class Autoregressive(Scorer):
+    """Pictures as sequences of pixels or tokens: samples, completes, and over pixels scores exactly."""
+
+    family: ClassVar[str] = "autoregressive"
+
+    @torch.inference_mode()
+    def complete(
+        self, images: ArrayLike, known: ArrayLike, labels: ArrayLike | None = None, *, seed: int = 0
+    ) -> Pixels:
+        """`images` uint8 `[N, H, W, C]` where `known` (bool `[H, W]` or `[N, H, W]`), drawn elsewhere: picture i by the
+        seed `seed` + i. What is drawn knows what comes before it in raster order."""
+        self._needs("complete")
+        tensor, classes = self._inputs(images, labels)
+        mask = np.broadcast_to(np.asarray(known), (len(tensor), *tensor.shape[2:]))
+        if mask.dtype != bool:
+            raise UserError("known", mask.dtype, "bool [H, W] or [N, H, W]", "True where the picture is given")
+        sampler = Sampler(self.model)
+        noise = sampler.noise(list(range(seed, seed + len(tensor))))
+        whole = self.model.family.complete(
+            sampler.networks, tensor, torch.from_numpy(mask.copy())[:, None], classes, noise, render_options(self.model)
+        )
+        return to_user(to_pixels(whole)).view(Pictures)
+
+
 def load(folder: str | Path) -> Generator:
-    """A trained `GAN` or `VAE` from a model folder or run folder."""
+    """A trained `GAN`, `VAE` or `Autoregressive` from a model folder or run folder."""
     model = load_model(folder)
-    kinds: dict[str, type[Generator]] = {"gan": GAN, "vae": VAE}
+    kinds: dict[str, type[Generator]] = {"gan": GAN, "vae": VAE, "autoregressive": Autoregressive}
     estimator = kinds[model.family.name](model.name.split("/", 1)[1], conditional=bool(model.classes))
     estimator.model_ = model
     return estimator

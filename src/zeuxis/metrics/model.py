@@ -64,8 +64,8 @@ def can(name: str, model: ModelLike, dataset: Dataset) -> bool:
 def likelihood_estimates(
     model: ModelLike, dataset: Dataset, num: int, device: str | torch.device
 ) -> dict[str, Estimate]:
-    """`nll`, and `bpd` where the model has a density of pixels: bounds from above, importance-weighted with 16 samples
-    where the family's likelihood is a bound. Of held-out pictures, 1 and 3 channels dequantised for a density."""
+    """`nll`, and `bpd` where the model has a density of pixels: exact where the family says so, else bounds from above,
+    importance-weighted with 16 samples. Of held-out pictures, 1 and 3 channels dequantised for a density."""
     density = density_of(model)
     generator = generator_for("likelihood")
     parts = []
@@ -74,19 +74,20 @@ def likelihood_estimates(
         found = model.family.log_likelihood(model.networks, values, labels, generator, IMPORTANCE_SAMPLES)
         parts.append(found.double().cpu().numpy())
     nats = np.concatenate(parts)
+    levels = model.family.settings.get("objective", {}).get("levels", 256)
     note = {
-        "continuous": "density on the [-1, 1] scale", "discrete": "probability of the 8-bit levels",
+        "continuous": "density on the [-1, 1] scale",
+        "discrete": "probability of the 8-bit levels" if levels == 256 else f"pictures rounded to {levels} levels",
         "none": "cross-entropy of grey levels as probabilities: no normalised density, compares only with its like",
     }[density]  # fmt: skip
-    bound = f"upper bound, {IMPORTANCE_SAMPLES} importance samples; {note}"
+    exact = getattr(model.family, "exact_likelihood", False)
+    kind = "exact" if exact else f"upper bound, {IMPORTANCE_SAMPLES} importance samples"
     own = negative_log_likelihood(nats)
-    rows = {"nll": Estimate(own.value, own.error, note=bound)}
+    rows = {"nll": Estimate(own.value, own.error, note=f"{kind}; {note}")}
     if density == "discrete" or (density == "continuous" and dataset.spec.channels != 4):
         bits = bits_per_dimension(nats, dataset.spec.size, discrete=density == "discrete")
-        note = "" if density == "discrete" else ", uniform dequantisation"
-        rows["bpd"] = Estimate(
-            bits.value, bits.error, note=f"upper bound, {IMPORTANCE_SAMPLES} importance samples{note}"
-        )
+        remark = ", uniform dequantisation" if density == "continuous" else f"; {note}" if levels != 256 else ""
+        rows["bpd"] = Estimate(bits.value, bits.error, note=kind + remark)
     return rows
 
 
@@ -94,7 +95,8 @@ def density_of(model: ModelLike) -> str:
     """What `log_likelihood` is of: `continuous` (a density on the [-1, 1] scale), `discrete` (the 8-bit levels), or
     `none` (not normalised)."""
     likelihood = model.family.settings.get("objective", {}).get("likelihood")
-    return {"gaussian": "continuous", "discrete": "discrete"}.get(likelihood, "none")
+    discrete = ("logistic-mixture", "categorical", "discrete")
+    return "discrete" if likelihood in discrete else {"gaussian": "continuous"}.get(likelihood, "none")
 
 
 def reconstruction_estimates(

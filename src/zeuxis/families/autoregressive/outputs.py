@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zeuxis.families.base import RenderOptions
-from zeuxis.nn.logistic import mixture_log_prob, quantised
+from zeuxis.nn.logistic import LOG_SCALE_LEAST, mixture_log_prob, quantised
 
 
 class Output(Protocol):
@@ -53,22 +53,20 @@ class LogisticMixture(nn.Module):
     """Mixture of discretised logistics; the means of later channels move with the values of earlier ones
     (Salimans et al. 2017, arXiv 1701.05517, Eq. 3, carried on to a fourth channel)."""
 
-    LOG_SCALE_LEAST = -7.0
-
-    def __init__(self, width: int, channels: int, levels: int, mixtures: int) -> None:
+    def __init__(self, width: int, channels: int, levels: int, components: int) -> None:
         super().__init__()
-        self.channels, self.levels, self.mixtures, self.draws = channels, levels, mixtures, 1 + channels
+        self.channels, self.levels, self.components, self.draws = channels, levels, components, 1 + channels
         pairs = channels * (channels - 1) // 2
-        self.to_parameters = nn.Linear(width, mixtures * (1 + 2 * channels + pairs))
+        self.to_parameters = nn.Linear(width, components * (1 + 2 * channels + pairs))
         with torch.no_grad():  # components spread over the range instead of all in the middle
-            bias = self.to_parameters.bias.zero_().view(-1, mixtures)
-            bias[1 : 1 + channels] = torch.linspace(-1, 1, mixtures + 2)[1:-1]
+            bias = self.to_parameters.bias.zero_().view(-1, components)
+            bias[1 : 1 + channels] = torch.linspace(-1, 1, components + 2)[1:-1]
             bias[1 + channels : 1 + 2 * channels] = -1.5
 
     def parameters_of(self, features: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features `[..., D]` and the pixel's values `[..., C]` (of later channels not looked at) -> logits `[..., M]`,
         means and log scales `[..., C, M]`."""
-        raw = self.to_parameters(features).float().unflatten(-1, (-1, self.mixtures))
+        raw = self.to_parameters(features).float().unflatten(-1, (-1, self.components))
         logits, means, log_scales, mixing = raw.split([1, self.channels, self.channels, raw.shape[-2] - self.draws
                                                        - self.channels], dim=-2)  # fmt: skip
         rows, at = [means[..., 0, :]], 0
@@ -76,7 +74,7 @@ class LogisticMixture(nn.Module):
             factors = torch.tanh(mixing[..., at : at + channel, :])  # [..., channel, M]
             rows.append(means[..., channel, :] + (factors * values[..., :channel, None]).sum(-2))
             at += channel
-        return logits[..., 0, :], torch.stack(rows, dim=-2), log_scales.clamp(min=self.LOG_SCALE_LEAST)
+        return logits[..., 0, :], torch.stack(rows, dim=-2), log_scales.clamp(min=LOG_SCALE_LEAST)
 
     def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
         """Nats per pixel `[N, H, W]` of images on their levels `[N, C, H, W]`."""
@@ -102,7 +100,7 @@ class Categorical(nn.Module):
     """A free distribution over the levels (van den Oord et al. 2016, arXiv 1601.06759, section 3.4); a later channel
     sees the values of the earlier ones."""
 
-    def __init__(self, width: int, channels: int, levels: int, mixtures: int) -> None:
+    def __init__(self, width: int, channels: int, levels: int, components: int) -> None:
         super().__init__()
         self.levels, self.draws = levels, channels
         self.to_logits = nn.ModuleList(nn.Linear(width, levels) for _ in range(channels))
@@ -135,6 +133,6 @@ class Categorical(nn.Module):
 
 
 OUTPUTS: dict[str, type[LogisticMixture] | type[Categorical]] = {
-    "logistic": LogisticMixture,
+    "logistic-mixture": LogisticMixture,
     "categorical": Categorical,
 }

@@ -22,9 +22,9 @@ class PixelsConfig(Config):
     """p(pixel | pixels before): a mixture of discretised logistics, or a free distribution over all levels. Pictures
     are rounded to `levels` (256: as they are; 2: black and white); RGBA is premultiplied first."""
 
-    likelihood: Literal["logistic", "categorical"] = "logistic"
+    likelihood: Literal["logistic-mixture", "categorical"] = "logistic-mixture"
     levels: int = Field(default=256, ge=2, le=256)
-    mixtures: int = Field(default=10, ge=1, le=100)
+    components: int = Field(default=10, ge=1, le=100)
 
 
 class Walk(Protocol):
@@ -111,13 +111,13 @@ class Pixels(Method):
         if spec.frames != 1:
             raise UserError("--frames", spec.frames, "1 for a network over pixels", "take a network over frames")
         # Uniform numbers per pixel: a mixture takes one more, for the component.
-        self.draws = spec.channels + (objective.likelihood == "logistic")
+        self.draws = spec.channels + (objective.likelihood == "logistic-mixture")
 
     def build(self) -> dict[str, nn.Module]:
         body = self.network(self.config, self.spec, self.classes)
         own = self.objective
         width = cast(PixelNetwork, body).width_out
-        output = OUTPUTS[own.likelihood](width, self.spec.channels, own.levels, own.mixtures)
+        output = OUTPUTS[own.likelihood](width, self.spec.channels, own.levels, own.components)
         return {"network": PixelModel(body, output)}
 
     def stages(self) -> list[Stage]:

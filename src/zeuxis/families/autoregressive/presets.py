@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="gated PixelCNN, discretised logistic mixture: the likelihood of 8-bit pictures, minutes on a CPU",
             settings={
                 "network": {"width": 48, "layers": 8, "kernel": 3},
-                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
             },
         ),
@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="the same on black and white: pictures are cut at half brightness",
             settings={
                 "network": {"width": 48, "layers": 8, "kernel": 3},
-                "objective": {"likelihood": "categorical", "levels": 2, "mixtures": 10},
+                "objective": {"likelihood": "categorical", "levels": 2, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
             },
         ),
@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="seconds: for tests and for trying things",
             settings={
                 "network": {"width": 8, "layers": 2, "kernel": 3},
-                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 3},
+                "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 3},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
         ),
@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="WaveNet over the raster sequence: dilated causal convolutions, skips, cached queues",
             settings={
                 "network": {"width": 48, "skip": 64, "depth": 8, "stacks": 2},
-                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
             },
         ),
@@ -74,7 +74,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="seconds: for tests and for trying things",
             settings={
                 "network": {"width": 8, "skip": 8, "depth": 3, "stacks": 1},
-                "objective": {"likelihood": "categorical", "levels": 8, "mixtures": 3},
+                "objective": {"likelihood": "categorical", "levels": 8, "components": 3},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
         ),
@@ -84,7 +84,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="Row LSTM: a memory that sweeps down the rows",
             settings={
                 "network": {"sweep": "row", "width": 48, "layers": 4},
-                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 300},
             },
         ),
@@ -92,7 +92,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="Diagonal BiLSTM: two memories along the diagonals, which miss no pixel before",
             settings={
                 "network": {"sweep": "diagonal", "width": 48, "layers": 3},
-                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 10},
+                "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 300},
             },
         ),
@@ -100,7 +100,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="seconds: for tests and for trying things",
             settings={
                 "network": {"sweep": "diagonal", "width": 8, "layers": 1},
-                "objective": {"likelihood": "logistic", "levels": 256, "mixtures": 3},
+                "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 3},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
         ),
