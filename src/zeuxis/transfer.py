@@ -22,7 +22,8 @@ from zeuxis.config import ImageSpec
 from zeuxis.errors import UserError
 
 LEVEL = re.compile(r"^(.*?\.)?(\d+)(\..*)$")  # list, entry, what is in the entry
-FROM_PICTURE = ("discriminator", "encoder")  # parts whose last levels are nearest to the smallest grid
+FROM_PICTURE = ("discriminator", "encoder")  # parts that read pictures: their last levels have the smallest grid
+TO_PICTURE = ("generator", "decoder")  # parts that make them
 Taken = Literal["loaded", "partly", "fresh"]
 
 
@@ -78,7 +79,7 @@ def take_over(networks: Mapping[str, nn.Module], source: Source, spec: ImageSpec
     rows: list[Row] = []
     for part, network in networks.items():
         target = network.state_dict()
-        fit = _Fit(source.weights.get(part, {}), target, source, spec, tuple(classes))
+        fit = _Fit(part, source, target, spec, tuple(classes))
         names = _alignment(part, target, fit.weights)
         for name, value in target.items():
             new, taken, note = fit.value(value, names.get(name, name))
@@ -96,13 +97,12 @@ class _Fit:
     """What a part of the source has for tensors of the new model."""
 
     def __init__(
-        self, weights: dict[str, Tensor], target: Mapping[str, Tensor], source: Source, spec: ImageSpec,
-        classes: tuple[str, ...],
-    ) -> None:  # fmt: skip
-        self.weights = weights
+        self, part: str, source: Source, target: Mapping[str, Tensor], spec: ImageSpec, classes: tuple[str, ...]
+    ) -> None:
+        self.part, self.weights, self.target = part, source.weights.get(part, {}), target
         self.channels = source.spec.channels, spec.channels
         self.classes = source.classes, classes
-        both = [*weights.items(), *target.items()]
+        both = [*self.weights.items(), *target.items()]
         self.embedded = {value.shape[1] for name, value in both if name.endswith("embed.weight")}
 
     def value(self, target: Tensor, name: str) -> tuple[Tensor | None, Taken, str]:
@@ -124,7 +124,9 @@ class _Fit:
             return self._by_class(target, found, "classes", axis)
         per_channel = new // self.channels[1]
         if self.channels[0] != self.channels[1] and (old, new) == tuple(per_channel * each for each in self.channels):
-            return self._by_channel(target, found, axis)
+            stem = name.rpartition(".")[0]
+            beside = self.weights.get(f"{stem}.weight", found)
+            return self._by_channel(target, found, axis, beside.dim() == 4)
         # A class embedded beside the noise, or compared with the features: the rest is as it was.
         if abs(old - new) in self.embedded:
             return _overlap(target, found, axis), "partly", "without the classes"
@@ -142,14 +144,23 @@ class _Fit:
         everything = len(shared) == len(ours)
         return value, "loaded" if everything else "partly", f"{len(shared)} of {len(ours)} {what}"
 
-    def _by_channel(self, target: Tensor, found: Tensor, axis: int) -> tuple[Tensor, Taken, str]:
-        """Grey to colour and back, and with or without alpha, along an axis of channels (or blocks of them)."""
+    def _by_channel(self, target: Tensor, found: Tensor, axis: int, convolution: bool) -> tuple[Tensor, Taken, str]:
+        """Grey to colour and back, and with or without alpha, along an axis of channels (of one pixel or several).
+
+        In a GAN's convolutions the channels of one pixel come together (nn/resample.py), elsewhere the pixels of one
+        channel.
+        """
         old, new = self.channels
-        theirs = found.movedim(axis, 0).unflatten(0, (old, -1))
-        ours = target.clone().movedim(axis, 0).unflatten(0, (new, -1))
+        together = convolution and self.part in ("generator", "discriminator")
+
+        def by_channel(value: Tensor, count: int) -> Tensor:
+            line = value.movedim(axis, 0)
+            return line.unflatten(0, (-1, count)).transpose(0, 1) if together else line.unflatten(0, (count, -1))
+
+        theirs, ours = by_channel(found, old), by_channel(target.clone(), new)
         colours_old, colours_new = min(old, 3), min(new, 3)
         # What reads pictures must see as much in three channels as in one; what makes them makes the same in each.
-        reads = axis == 1
+        reads = self.part in FROM_PICTURE or (self.part not in TO_PICTURE and axis == 1)
         if colours_old == colours_new:
             ours[:colours_new] = theirs[:colours_old]
         elif colours_new == 3:
@@ -162,7 +173,7 @@ class _Fit:
             elif reads:
                 ours[3] = 0  # pictures are judged as before, until alpha is found to matter
         names = {1: "grey", 3: "RGB", 4: "RGBA"}
-        value = ours.flatten(0, 1).movedim(0, axis)
+        value = (ours.transpose(0, 1) if together else ours).flatten(0, 1).movedim(0, axis)
         return value, "partly", f"{names[old]} to {names[new]}"
 
 

@@ -1,0 +1,97 @@
+"""What `--model gan` takes where nothing was said, at the corners of data, machine and budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zeuxis.config import DataOptions, ImageSpec, TrainOptions
+from zeuxis.data import Dataset, open_dataset
+from zeuxis.errors import UserError
+from zeuxis.families.base import Facts
+from zeuxis.families.gan.choose import FEW, KINDS, choose
+from zeuxis.planning import bind, recorded, resolve
+
+
+def settings(network: str | None = None, preset: bool = False, side: int = 32, **facts: Any) -> dict[str, Any]:
+    spec = ImageSpec(height=side, width=side, channels=3)
+    _, chosen = choose(Facts(**{"pictures": 50_000, "spec": spec, **facts}), network, preset)
+    assert all(each.why for each in chosen), "every choice has its reason"
+    return {key: value for each in chosen for key, value in each.settings.items()}
+
+
+def test_many_pictures_are_not_augmented_and_few_are_adaptively() -> None:
+    assert settings(pictures=FEW)["augment.probability"] == 0
+    few = settings(pictures=1000, seconds=900.0)
+    assert few["augment.probability"] == 0.8 and few["augment.adaptive"] is True
+    assert few["augment.kinds"] == list(KINDS) and not {"flip", "rotate"} & set(KINDS)
+    assert settings(pictures=1000, images=40_000.0)["augment.probability"] == 0, "too short to learn them by heart"
+    assert settings(pictures=1000)["augment.probability"] == 0.8, "the preset's own length is long enough"
+
+
+def test_larger_pictures_are_penalised_more_and_come_in_smaller_batches() -> None:
+    small, large = settings(side=28), settings(side=256)
+    assert (small["objective.gamma"], small["objective.gamma_end"]) == (1.0, 0.1)
+    assert (large["objective.gamma"], large["objective.gamma_end"]) == (64.0, 6.4)
+    assert large["training.batch"] < small["training.batch"] and large["network.width"] < small["network.width"]
+    wide = settings(side=32, accelerator=True)
+    assert wide["network.width"] > small["network.width"] and wide["training.batch"] > small["training.batch"]
+
+
+def test_a_batch_is_at_most_half_of_the_pictures() -> None:
+    assert settings(pictures=40)["training.batch"] == 20
+    assert settings(pictures=3)["training.batch"] == 8
+
+
+def test_a_named_network_is_kept_and_a_named_preset_left_as_it_is() -> None:
+    assert choose(Facts(pictures=100, spec=ImageSpec(height=32, width=32)), "mlp", False)[0] == "mlp"
+    assert "network.width" not in settings("resnet") and settings("resnet", pictures=1000)["augment.adaptive"] is True
+    assert settings("dcgan", preset=True) == {}
+    assert set(settings("dcgan", preset=True, semi_supervised=True)) == {
+        "objective.semi_supervised", "objective.loss", "objective.generator",
+    }  # fmt: skip
+
+
+def options(**values: Any) -> TrainOptions:
+    return TrainOptions.model_validate({"model": "gan", **values})
+
+
+def test_what_the_user_set_wins(digits: Dataset) -> None:
+    _, family = bind(options(), digits)
+    assert family.settings["augment"]["adaptive"] and family.settings["objective"]["gamma"] == 1.0
+    name, family = bind(options(batch=16, settings={"augment.ramp": True, "network.width": 8}), digits)
+    assert name == "gan/dcgan/small"
+    assert family.training.batch == 16 and family.settings["network"]["width"] == 8
+    augment = family.settings["augment"]
+    assert augment["ramp"] and not augment["adaptive"] and augment["probability"] == 0, "all of a user's own"
+    _, family = bind(options(settings={"objective.loss": "wasserstein", "objective.penalty": "gradient"}), digits)
+    assert family.settings["objective"]["gamma_end"] == 0.1, "gamma is chosen for the preset's own loss alone"
+    _, family = bind(options(model="dcgan/small"), digits)
+    assert not family.settings["augment"]["adaptive"]
+
+
+def test_what_was_chosen_is_recorded_with_its_reason_and_holds(digits: Dataset) -> None:
+    asked = options(kimg=1.0, precision="float32", kernels="plain")
+    record = resolve(asked, digits)
+    whys = {key: each["why"] for each in record["chosen"] for key in each["settings"]}
+    assert "shown about" in whys["augment.probability"]
+    assert recorded(record).settings == record["settings"] == bind(asked, digits)[1].settings
+    record["settings"]["network"]["width"] = 12  # as another version or machine would have chosen
+    assert recorded(record).settings["network"]["width"] == 12
+
+
+def test_semi_supervised_asks_for_classes_and_a_family_that_can(digits: Dataset) -> None:
+    name, family = bind(options(semi_supervised=True), digits)
+    assert name == "gan/dcgan/small" and family.semi_supervised and family.classes == 10
+    with pytest.raises(UserError, match=r"--semi-supervised.*--model gan"):
+        bind(options(model="vae", semi_supervised=True), digits)
+    with pytest.raises(UserError, match=r"--semi-supervised.*one of both"):
+        bind(options(semi_supervised=True, conditional=True), digits)
+    with pytest.raises(UserError, match=r"objective.semi_supervised.*relativistic"):
+        bind(options(semi_supervised=True, settings={"objective.loss": "relativistic"}), digits)
+    plain = open_dataset(np.zeros((30, 8, 8), np.uint8) + np.arange(30, dtype=np.uint8)[:, None, None],
+                         DataOptions(test_fraction=0.0, val_fraction=0.0))  # fmt: skip
+    with pytest.raises(UserError, match=r"--semi-supervised.*some pictures have a class"):
+        bind(options(semi_supervised=True), plain)[1].build()
