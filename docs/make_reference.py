@@ -159,8 +159,8 @@ def settings() -> Iterator[str]:
         "Each can be set by `--set GROUP.KEY=VALUE`, such as `--set network.width=64`. `training.batch` is also\n"
         "`--batch`. Lengths such as `training.ema` and `training.warmup` are shares of the run.\n"
     )
-    spec = ImageSpec(height=32, width=32)
     for family, network, presets in networks():
+        spec = ImageSpec(height=32, width=32, frames=FAMILIES[family].clip_length(network))
         bound = {preset: make_family(f"{family}/{network}/{preset}", spec) for preset in presets}
         first = next(iter(bound.values()))
         groups = {"network": first.config, "objective": first.objective, "training": first.training}  # type: ignore[attr-defined]

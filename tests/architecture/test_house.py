@@ -16,7 +16,7 @@ import torch
 
 import zeuxis
 from zeuxis.config import ImageSpec
-from zeuxis.families import make_family, model_names
+from zeuxis.families import clip_length, make_family, model_names
 
 SOURCE = Path(zeuxis.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -159,7 +159,7 @@ SPECS = {
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("name", [name for name, _ in model_names()])
 def test_every_preset_builds_without_memory(name: str, spec: ImageSpec) -> None:
-    family = make_family(name, spec, classes=3)
+    family = make_family(name, spec.model_copy(update={"frames": clip_length(name)}), classes=3)
     with torch.device("meta"):
         networks = family.build()
     parameters = [value for network in networks.values() for value in network.parameters()]

@@ -95,7 +95,7 @@ def test_every_option_in_the_text_of_a_page_exists(page: Path, reference: Module
 
 def test_models_and_settings_named_in_commands_exist() -> None:
     from zeuxis.config import ImageSpec, parse_settings
-    from zeuxis.families import make_family, resolve_name
+    from zeuxis.families import clip_length, make_family, resolve_name
 
     checked = 0
     for page in PAGES:
@@ -107,7 +107,7 @@ def test_models_and_settings_named_in_commands_exist() -> None:
             words = as_words(command)
             pairs = [after for word, after in zip(words, words[1:], strict=False) if word == "--set"]
             if "VALUE" not in command:
-                make_family(name, ImageSpec(height=32, width=32), 0, parse_settings(pairs))
+                make_family(name, ImageSpec(height=32, width=32, frames=clip_length(name)), 0, parse_settings(pairs))
             checked += bool(found) + len(pairs)
     assert checked > 5
 

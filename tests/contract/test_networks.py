@@ -15,7 +15,7 @@ import torch
 from zeuxis.checkpoint import Model
 from zeuxis.config import ImageSpec
 from zeuxis.errors import UserError
-from zeuxis.families import FAMILIES, family_from_settings, make_family, model_names, resolve_name
+from zeuxis.families import FAMILIES, clip_length, family_from_settings, make_family, model_names, resolve_name
 from zeuxis.families.base import CAPABILITIES, Batch, Family, RenderOptions
 from zeuxis.randomness import generator_for
 from zeuxis.sampling import Sampler
@@ -31,7 +31,8 @@ SPECS = [
 
 
 def bound(name: str, spec: ImageSpec = SPECS[0], classes: int = 0, **settings: Any) -> Family:
-    return make_family(f"{name}/tiny", spec, classes, settings)
+    clip = {"frames": min(3, clip_length(f"{name}/tiny"))}  # a network over frames has the same pictures as clips
+    return make_family(f"{name}/tiny", spec.model_copy(update=clip), classes, settings)
 
 
 def networks_of(family: Family) -> dict[str, torch.nn.Module]:
@@ -41,7 +42,7 @@ def networks_of(family: Family) -> dict[str, torch.nn.Module]:
 
 def batch_of(family: Family, count: int, seed: int = 0) -> Batch:
     generator = generator_for("test", seed)
-    images = torch.rand(count, *family.spec.shape, generator=generator) * 2 - 1
+    images = torch.rand(count, *family.spec.item_shape, generator=generator) * 2 - 1
     labels = torch.randint(family.classes, (count,), generator=generator) if family.classes else None
     return Batch(images, labels)
 
@@ -65,7 +66,7 @@ def test_has_a_tiny_preset_and_a_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", [full for full, _ in model_names()])
 def test_settings_survive_json(name: str) -> None:
-    family = make_family(name, SPECS[0], 3)
+    family = make_family(name, SPECS[0].model_copy(update={"frames": clip_length(name)}), 3)
     settings = json.loads(json.dumps(family.settings))
     again = family_from_settings(family.name, family.network, settings, family.spec, 3)
     assert again.settings == family.settings
@@ -86,7 +87,7 @@ def test_renders_what_the_spec_says(name: str, classes: int, spec: ImageSpec) ->
         noise = family.noise(count, generator_for("noise"), "sample")
         assert all(len(value) == count and value.device.type == "cpu" for value in noise.values())
         pictures = family.render(networks, noise, labels, RenderOptions())
-        assert pictures.shape == (count, *spec.shape)
+        assert pictures.shape == (count, *family.spec.item_shape)
         assert pictures.dtype == torch.float32
         assert torch.isfinite(pictures).all()
         assert pictures.abs().max() <= 1
@@ -207,6 +208,10 @@ def test_declared_capabilities_work_and_others_are_refused(name: str) -> None:
         whole = family.complete(networks, batch.images, known, batch.labels, noise, RenderOptions())
         assert torch.equal(whole.where(known, 0), batch.images.where(known, 0)) and whole.abs().max() <= 1
         assert not torch.equal(whole, batch.images)
+    if "predict" in family.capabilities:
+        noise = family.noise(4, generator_for("p"), "sample")
+        following = family.predict(networks, batch.images[:, :2], 5, batch.labels, noise, RenderOptions())
+        assert following.shape == (4, 5, *family.spec.shape) and following.abs().max() <= 1
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -242,7 +247,10 @@ def test_four_pictures_are_learned(name: str) -> None:
     left = torch.ones(1, 8, 8)
     left[:, :, 4:] = -1
     halves = torch.stack([left, -left, left.transpose(1, 2), -left.transpose(1, 2)])  # [4, 1, 8, 8]
-    batch = Batch(halves.repeat(2, 1, 1, 1))
+    images = halves.repeat(2, 1, 1, 1)
+    if family.spec.frames > 1:  # clips in which nothing moves
+        images = images[:, None].repeat(1, family.spec.frames, 1, 1, 1)
+    batch = Batch(images)
 
     def distance() -> float:
         pictures = family.render(

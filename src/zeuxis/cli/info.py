@@ -96,10 +96,11 @@ def _model_rows(path: Path) -> list[tuple[str, str]]:
 
 def _preset_rows(name: str) -> list[tuple[str, str]]:
     from zeuxis.config import ImageSpec
-    from zeuxis.families import make_family, resolve_name
+    from zeuxis.families import clip_length, make_family, resolve_name
 
     full = resolve_name(name, "WHAT")
-    return [("model", full), *_settings(make_family(full, ImageSpec(height=32, width=32)).settings)]
+    spec = ImageSpec(height=32, width=32, frames=clip_length(full))
+    return [("model", full), *_settings(make_family(full, spec).settings)]
 
 
 def _settings(settings: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:

@@ -51,6 +51,12 @@ def resolve_name(name: str, option: str = "--model") -> str:
     return matches[0]
 
 
+def clip_length(name: str) -> int:
+    """Frames of a usual clip for the network of a full or short model name; 1 for a network of pictures."""
+    family, network, _ = resolve_name(name).split("/")
+    return FAMILIES[family].clip_length(network)
+
+
 def make_family(name: str, spec: ImageSpec, classes: int = 0, settings: Mapping[str, Any] | None = None) -> Family:
     """The family bound to the preset of a full or short model name, with dotted `settings` put over the preset's."""
     family, network, preset = resolve_name(name).split("/")

@@ -170,6 +170,11 @@ class Family(ABC):
         """`{network: {preset: Preset}}`; the first network and each network's first preset are the defaults."""
 
     @classmethod
+    def clip_length(cls, network: str) -> int:
+        """Frames of a usual clip for a network over frames; 1 for a network of pictures."""
+        return 1
+
+    @classmethod
     def choose(cls, facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
         """The network, and settings over its first preset, where these were left open.
 

@@ -61,6 +61,7 @@ class Frames(Method):
     """x_t+1 = f(x_t, memory), trained on the error of every next frame."""
 
     objective_config: ClassVar[type[Config]] = FramesConfig
+    clip_length: ClassVar[int] = 20
     capabilities = frozenset({"predict"})
     render_options = ("temperature",)
 

@@ -44,6 +44,7 @@ class Futures(Method):
     """p(x) = p(x_1) prod_t int p(x_t | x_<t, z_<=t) p(z_t | x_<t) dz_t, trained on its lower bound."""
 
     objective_config: ClassVar[type[Config]] = FuturesConfig
+    clip_length: ClassVar[int] = 20
     capabilities = frozenset({"predict"})
     render_options = ("temperature",)
 

@@ -32,6 +32,7 @@ class Method(ABC):
     # May depend on the settings: set in `__init__` where they do.
     capabilities: frozenset[str] = frozenset()
     render_options: tuple[str, ...] = ()
+    clip_length: ClassVar[int] = 1
     context: int = 0
 
     def __init__(

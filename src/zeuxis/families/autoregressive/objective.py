@@ -35,6 +35,10 @@ class Autoregressive(Family):
     def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
         return PRESETS
 
+    @classmethod
+    def clip_length(cls, network: str) -> int:
+        return NETWORKS[network].method.clip_length
+
     @property
     def settings(self) -> Settings:
         groups = {"network": self.config, "objective": self.objective, "training": self.training}
