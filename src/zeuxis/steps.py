@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zeuxis.distributed import current
 from zeuxis.ema import Average, decay
 from zeuxis.errors import RunFault
-from zeuxis.families.base import Batch, Family, Noise, Phase, TrainingConfig
+from zeuxis.families.base import Batch, Family, Noise, Phase, Stage, TrainingConfig
 from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.memory import give_back, is_out_of_memory
 from zeuxis.nn import kernels
@@ -234,6 +234,12 @@ class Stepper:
         finally:
             for network in moved:
                 network.train()
+
+    @torch.no_grad()
+    def weight_norms(self, stage: Stage) -> dict[str, float]:
+        """Lengths of the weights that the phases of `stage` move, as statistics; waits for the device."""
+        groups = {phase.parts: self.groups[phase.parts] for phase in stage.phases}
+        return {f"{'+'.join(parts)}/weight norm": group.flat.values.norm().item() for parts, group in groups.items()}
 
     def _averages(self) -> dict[str, nn.Module]:
         """The averaged networks that are not the networks themselves."""

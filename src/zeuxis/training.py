@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
@@ -32,8 +32,8 @@ from zeuxis.signals import stop_signals
 from zeuxis.snapshot import real_sheet
 from zeuxis.steps import Stepper, average_factor, under
 from zeuxis.tracking import Statistics
-from zeuxis.watchdog import MOST_ROLLBACKS, Finding, Watchdog
 from zeuxis.transfer import Row, read_source, summary, take_over
+from zeuxis.watchdog import MOST_ROLLBACKS, Finding, Watchdog
 
 LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
@@ -125,6 +125,7 @@ class Training:
         self.stages = family.stages()
         torch.manual_seed(seed_of(options.seed, "initial weights"))
         networks = {part: network.to(self.device) for part, network in family.build().items()}
+        self.transferred = self._begun_with(networks)
         arithmetic = self.resolved["precision"], self.resolved["kernels"]
         self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0)
         self.stepper.say = run.log
@@ -136,6 +137,15 @@ class Training:
         self.watchdog = Watchdog(family.watch)
         self.terms: dict[str, float] = {}
         self._restore()
+
+    def _begun_with(self, networks: dict[str, nn.Module]) -> list[Row]:
+        """Puts the weights of `--init` into new networks; says what became of each tensor, nothing without."""
+        if self.options.init is None or self.states.names():
+            return []
+        classes = self.dataset.classes if self.family.classes else ()
+        rows = take_over(networks, read_source(self.options.init), self.family.spec, classes)
+        self.folder.log(f"begun with {self.options.init}: {summary(rows)}")
+        return rows
 
     @property
     def images_seen(self) -> int:
@@ -154,7 +164,7 @@ class Training:
             return
         tensors = self.stepper.state()
         tensors |= {f"statistics.{key}": value for key, value in self.statistics.state().items()}
-        values = {"pace": self.pace.to_json(), "watchdog": self.watchdog.to_json(), "best": self.selection.best,
+        values = {**self.pace.to_json(), "watchdog": self.watchdog.to_json(), "best": self.selection.best,
                   "terms": self.terms, "names": self.statistics.names,
                   "micro_batch": self.stepper.micro_batch}  # fmt: skip
         with self._disk("resume state"):
@@ -181,7 +191,7 @@ class Training:
             tensors, values = found
             self._take_over(tensors, values)
             try:
-                self.pace.load(values["pace"])
+                self.pace.load(values)
                 self.watchdog.load(values["watchdog"])
                 self.selection.best = tuple(values["best"]) if values["best"] else None
             except (KeyError, TypeError) as error:
@@ -380,7 +390,9 @@ class Training:
                        f"stopped at {self.images_seen} images: set a larger training.skip_norm by --set")  # fmt: skip
             self.folder.log(message)
             raise RunFault(message)
-        finding = self.watchdog.see_statistics(self.terms, self.statistics.skipped_in_a_row, self.pace.progress)
+        finding = self.watchdog.see_statistics(
+            self.terms, self.statistics.skipped_in_a_row, self.pace.progress, self.pace.steps
+        )
         return self._told(finding)
 
     def _snapshot(self, score: Score | None) -> tuple[bool, Finding | None]:
@@ -404,7 +416,9 @@ class Training:
         self.pace.took_snapshot(said["seconds"])
         stage = "" if self.pace.in_last_stage else f" in stage {self.stages[self.pace.stage].name}"
         self.folder.log(f"snapshot at {self.images_seen} images{stage}{found.said}")
-        finding = self.watchdog.see_evaluation(said["seen"], self.pace.progress) if said["seen"] else None
+        finding = None
+        if said["seen"]:
+            finding = self.watchdog.see_evaluation(said["seen"], self.pace.progress, self.pace.steps)
         return said["better"], self._told(finding)
 
     # -- what the watchdog finds -----------------------------------------------------------------------------------
@@ -445,7 +459,7 @@ class Training:
         if self.world.is_writer:
             self.states.drop_after(target)
         self._take_over(*state)
-        self.pace.go_back(state[1]["pace"])
+        self.pace.go_back(state[1])
         self.watchdog.return_to(state[1]["watchdog"])
         self._steady()
         with self._disk("statistics"):
