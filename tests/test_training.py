@@ -166,7 +166,7 @@ def test_non_finite_steps_are_counted_and_end_the_run(begin: Begin, monkeypatch:
     def sometimes(self: GAN, phase: object, *args: object) -> dict[str, torch.Tensor]:
         calls[0] += 1
         terms = losses(self, phase, *args)  # type: ignore[arg-type]
-        poison = torch.nan if calls[0] in (5, 6) or calls[0] > 150 else 1.0
+        poison = torch.nan if calls[0] in (5, 6) or calls[0] > 420 else 1.0
         return {**terms, "loss": terms["loss"] * poison}
 
     monkeypatch.setattr(GAN, "losses", sometimes)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset
-from zeuxis.distributed import Clock, current
+from zeuxis.distributed import Clock, alone, current
 from zeuxis.errors import RunFault, StateError, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
@@ -33,7 +33,7 @@ from zeuxis.snapshot import real_sheet
 from zeuxis.steps import Stepper, average_factor, under
 from zeuxis.tracking import Statistics
 from zeuxis.transfer import Row, read_source, summary, take_over
-from zeuxis.watchdog import MOST_ROLLBACKS, Finding, Watchdog
+from zeuxis.watchdog import MOST_ROLLBACKS, WARMUP_STEPS, Finding, Watchdog
 
 LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
@@ -77,7 +77,10 @@ def start(
     if family.training.batch < world.size:
         raise UserError("--batch", family.training.batch, f"a picture for each of {world.size} processes at least",
                         "start fewer processes")  # fmt: skip
-    run = _open(options, dataset, family, out, resume) if world.is_writer else None
+    run = None
+    if world.is_writer:
+        with alone():  # its steps for timing are its own
+            run = _open(options, dataset, family, out, resume)
     shared = world.share({"path": str(run.path), "data": dataset.key} if run else None)
     if shared["data"] != dataset.key:
         raise UserError("DATA", dataset.name, "the same pictures in every process", "copy them to every machine")
@@ -340,7 +343,8 @@ class Training:
                 if not self._mend(finding):
                     return "stopped"
                 continue
-            marked = pace.due(MARKS, pace.marks) and self._mark()
+            # Before that nothing was judged, and there is the beginning to go back to.
+            marked = pace.steps >= WARMUP_STEPS and pace.due(MARKS, pace.marks) and self._mark()
             late = pace.elapsed - last_state > min(STATE_SECONDS, 0.05 * (now + pace.seconds_left(rate)))
             if better or marked or late:
                 self.save(better)
@@ -403,7 +407,7 @@ class Training:
         """
         began, found = time.monotonic(), Evaluation()
         if self.world.is_writer:
-            with self._disk("snapshot"):
+            with self._disk("snapshot"), alone():
                 if self.pace.in_last_stage:
                     with self.stepper.at_rest() as networks:
                         self.family.fit(networks, self.feed.once, seed_of(self.options.seed, "fit", self.images_seen))
