@@ -33,7 +33,8 @@ from zeuxis.metrics.extractors import (
     split_positions,
 )
 from zeuxis.metrics.kernel import kernel_distance
-from zeuxis.metrics.model import NEEDS, model_estimates, refusal
+from zeuxis.metrics.leak import leak
+from zeuxis.metrics.model import NEEDS, augmented_by, model_estimates, refusal
 from zeuxis.metrics.recipe import is_supervised
 from zeuxis.metrics.store import stored
 from zeuxis.sampling import Sampler
@@ -44,6 +45,7 @@ LEAST = 20  # pictures on each side: fewer say nothing
 SELECTION_GENERATED, SELECTION_REFERENCE = 1000, 2000
 SELECTION_FEATURES = "random"
 MAX_TRAINING = 200_000  # training pictures among which copies are looked for
+LEAK_PICTURES = 1000  # generated, that are looked at for traces of augmentation
 METRICS_VERSION = 2  # part of the cache key of floors
 FIXED = {"pixels": of_pixels, "appearance": of_appearance, "classifier": of_classifier}
 # Numbers in the name of a model selected by them would be no judgement: `random` is for choosing alone.
@@ -113,6 +115,8 @@ def evaluate_model(
     """Judges `draws` draws of `num` pictures each, of the seeds from `seed` on, and what only a model can be asked:
     likelihood, reconstruction, accuracy of a classifier trained on its pictures. A capability that it lacks makes no
     row; one asked for by name is a `UserError`."""
+    if model.family.context:
+        raise UserError("MODEL", model.name, "a model of pictures", "`zeuxis evaluate` judges predicted frames")
     if draws < 1:
         raise UserError("draws", draws, "1 or more", "3 are the protocol")
     labelled = bool(model.drawn_classes) and model.drawn_classes == dataset.classes
@@ -126,6 +130,8 @@ def evaluate_model(
         seeds = np.arange(first, first + num)
         made.append(Draw(sampler(range(first, first + num)), sampler.label_array(seeds, None) if labelled else None))
     rows = judge.rows(made, firsts)
+    if "leak" in judge.metrics:
+        rows += judge.leak_rows(model, sampler, firsts[:1])
     for name, metric in judge.metrics.items():
         if name in NEEDS:
             judge.progress(name, 0, 0)
@@ -316,6 +322,20 @@ class _Judge:
             right = (self._side("test", slot).features.argmax(axis=1) == labels)[labels >= 0].mean()
             return f"the classifier is right on {right:.1%} of held-out pictures"
         return ""
+
+    def leak_rows(self, model: Model, sampler: Sampler, seeds: tuple[int, ...]) -> list[Row]:
+        """Whether a model trained behind augmentation makes augmented-looking pictures; nothing for others."""
+        kinds = augmented_by(model)
+        if not kinds:
+            return []
+        self.progress("leak of augmentation", 0, 0)
+        generated = _first(sampler(range(seeds[0], seeds[0] + LEAK_PICTURES)), LEAK_PICTURES)
+        found = leak(np.concatenate(list(generated)), self.dataset, kinds)
+        if found is None:
+            return []
+        estimate = Estimate(found.share, found.error, note=found.note)
+        metric = METRICS["leak"]
+        return [self.row(metric, "augmentation_leak", "", "test", [estimate], found.floor, LEAK_PICTURES, seeds)]
 
     # -- accuracy of a classifier trained on the pictures ----------------------------------------------------------
     def _accuracy(self, pictures: NDArray[np.uint8], labels: NDArray[np.int64]) -> Estimate:

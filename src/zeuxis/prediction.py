@@ -15,13 +15,14 @@ from zeuxis.checkpoint import Model
 from zeuxis.data import Split
 from zeuxis.errors import UserError
 from zeuxis.families.base import RenderOptions
-from zeuxis.film import save_gif, strips
+from zeuxis.film import save_gif, save_video, strips
 from zeuxis.images import SHEET_MARK, Pixels, picture_of, save_png, to_float, to_pixels
 from zeuxis.metrics.frames import mean_squared_error
 from zeuxis.sampling import Sampler, synthetic_mark
 
 SHEET_CLIPS = 4
 SCORED_CLIPS = 200
+SHOWN_BEFORE, MOST_STRIPS = 5, 16  # given frames, and futures, on a sheet of predictions
 
 
 class Predictor:
@@ -121,3 +122,24 @@ def write_clip(clip: Pixels, folder: Path, mark: dict[str, str] | None) -> None:
     for number, frame in enumerate(clip.transpose(0, 2, 3, 1), 1):
         save_png(picture_of(frame), folder / f"{number:04d}.png", mark)
     save_gif(clip, folder.with_name(folder.name + ".gif"), mark)
+
+
+def write_futures(
+    predictor: Predictor, clip: Pixels, count: int, seeds: list[int], label: int | None, options: RenderOptions,
+    out: Path, *, mark: bool = True, video: bool = False,
+) -> bool:  # fmt: skip
+    """The next `count` frames after `clip` uint8 `[t, C, H, W]`, by seed: numbered PNGs, a GIF (with `video` an MP4) of
+    each, and `grid.png`, whose film strips begin with the last given frames. Whether all seeds were equal."""
+    labels = None if label is None else np.full(len(seeds), label)
+    model = predictor.model
+    futures = predictor(np.repeat(clip[None], len(seeds), axis=0), count, seeds, labels, options)
+    for future, seed in zip(futures, seeds, strict=True):
+        note = synthetic_mark(model, seed) if mark else None
+        write_clip(future, out / f"seed{seed:06d}", note)
+        if video:
+            save_video(future, out / f"seed{seed:06d}.mp4", note)
+    before = np.repeat(clip[None, -SHOWN_BEFORE:], min(len(seeds), MOST_STRIPS), axis=0)
+    sheet = strips(np.concatenate([before, futures[:MOST_STRIPS]], axis=1))
+    note = {SHEET_MARK: "Zeuxis"}
+    save_png(sheet, out / "grid.png", note | synthetic_mark(model, composite=True) if mark else note)
+    return len(seeds) > 1 and bool((futures == futures[:1]).all())

@@ -30,6 +30,7 @@ from zeuxis.cli import (  # noqa: E402
     launch,
     mix,
     plan,
+    predict,
     project,
     sample,
     train,
@@ -57,6 +58,7 @@ app.command("inpaint")(inpaint.inpaint)
 app.command("outpaint")(inpaint.outpaint)
 app.command("directions")(directions.directions)
 app.command("encoder")(encoder.encoder)
+app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -50,6 +50,7 @@ def evaluate(
 
     from zeuxis.checkpoint import CONFIG, load_model
     from zeuxis.cli.show import waiting
+    from zeuxis.errors import UserError
 
     console = Console()
     names, extractors = _names(metrics), _names(features) or ["dataset"]
@@ -57,14 +58,18 @@ def evaluate(
         progress("reading", 0, 0)
         if (Path(what) / CONFIG).is_file():
             from zeuxis.evaluation import evaluate_model
+            from zeuxis.evaluation_frames import evaluate_clips
             from zeuxis.planning import choose_device
 
             model = load_model(what)
             dataset, remarks = _data_of(model, data, progress)
-            rows = evaluate_model(
+            judge_model = evaluate_clips if model.family.context else evaluate_model
+            rows = judge_model(
                 model, dataset, num=num, metrics=names, features=extractors, draws=draws, seed=seed,
                 device=str(choose_device(device)), progress=progress,
             )  # fmt: skip
+            if sheet is not None and model.family.context:
+                raise UserError("--sheet", str(sheet), "pictures", "snapshots of a run show predicted frames")
             pictures = None if sheet is None else _samples(model, seed, min(num, SHEET_PICTURES))
         else:
             from zeuxis.evaluation import evaluate as judge
@@ -94,7 +99,7 @@ def _data_of(model: Model, data: str, progress: Any) -> tuple[Dataset, list[str]
     spec = model.spec
     wrap = ("x" if spec.wrap_x else "") + ("y" if spec.wrap_y else "")
     options = DataOptions.model_validate(
-        {"resolution": (spec.height, spec.width), "channels": spec.channels, "wrap": wrap}
+        {"resolution": (spec.height, spec.width), "channels": spec.channels, "wrap": wrap, "frames": spec.frames}
     )
     dataset = open_dataset(data, options, progress=progress)
     other = model.about.get("fingerprint") not in (None, dataset.fingerprint)
@@ -176,7 +181,10 @@ def metric_table(rows: Sequence[Row]) -> Any:
 
     first = rows[0]
     seeds = f", {len(first.seeds)} draws from seed {first.seeds[0]}" if first.seeds else ""
-    parts: list[Any] = [Text(f"{first.num:,} pictures against as many real ones{seeds}")]
+    what = f"{first.num:,} pictures against as many real ones{seeds}"
+    if first.group == "prediction":
+        what = f"predictions of {first.num:,} windows of held-out clips"
+    parts: list[Any] = [Text(what)]
     for heading in dict.fromkeys(sorted(map(_heading, rows))):
         table = Table("metric", title=Text(heading), title_justify="left")
         table.add_column("value", justify="right")

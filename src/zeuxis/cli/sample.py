@@ -76,7 +76,11 @@ def sample(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError("--out", str(out), "a folder that can be written", str(error.strerror)) from None
-    if form is Format.npz:
+    if loaded.spec.frames > 1 and form is not Format.npz:
+        from zeuxis.prediction import write_clips
+
+        written = write_clips(chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png)
+    elif form is Format.npz:
         written = [out / "samples.npz"]
         numbers = seeds_array(seeds)
         write_npz(chunks, numbers, sampler.label_array(numbers, label), loaded.spec, written[0])
@@ -84,4 +88,5 @@ def sample(
         written = write_pngs(
             chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST
         )
-    say(Console(), f"{total} pictures: {', '.join(str(path) for path in written)}")
+    kind = "pictures" if loaded.spec.frames == 1 else "clips"
+    say(Console(), f"{total} {kind}: {', '.join(str(path) for path in written)}")

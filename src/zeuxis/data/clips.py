@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zeuxis.data.archive import ZipSource
 from zeuxis.data.arrays import label_numbers
-from zeuxis.data.decode import MAX_REASON, BadFileError, read_file, read_member
-from zeuxis.data.folder import FolderSource
+from zeuxis.data.decode import MAX_REASON, BadFileError, decode_picture, read_file, read_member
+from zeuxis.data.folder import FolderSource, is_picture
 from zeuxis.data.labels import label_files
 from zeuxis.data.listing import Listing, Source
 from zeuxis.data.reels import (
@@ -31,7 +31,10 @@ from zeuxis.data.reels import (
     moves,
     open_reel,
 )  # fmt: skip
+from zeuxis.data.stacked import stacked_result
+from zeuxis.errors import DataError
 
+INPUTS = "a folder of numbered frames, a GIF, WebP, APNG, .npy or video file, or one picture"
 DIGITS = re.compile(r"(\d+)")
 
 
@@ -249,3 +252,41 @@ def with_reels(
 def clip_source(source: Source, max_pixels: int) -> Source:
     """The clips that a folder or zip source holds; any other source as it is."""
     return ClipSource(source, max_pixels) if isinstance(source, (FolderSource, ZipSource)) else source
+
+
+def read_clip(path: Path, shape: tuple[int, int, int], fit: Literal["crop", "pad", "stretch"] = "crop",
+              max_pixels: int = 100_000_000) -> NDArray[np.uint8]:  # fmt: skip
+    """The one clip that a folder of frames or a file (animation, stack, video, or one picture) holds, whole in memory
+    and brought to `shape` = (C, H, W): uint8 `[T, C, H, W]`. `DataError` where it is none, or not all of it can be
+    read."""
+    try:
+        if path.is_dir():
+            listing = ClipSource(FolderSource(path), max_pixels).listing()
+        elif not path.is_file():
+            raise DataError("--input", str(path), INPUTS, "check the spelling of the path")
+        elif is_picture(path.name) and not moves(
+            path.name, bytes_opener(lambda: read_file(str(path.parent), path.name))
+        ):
+            return decode_picture(read_file(str(path.parent), path.name), shape, fit, max_pixels)[None]
+        else:
+            listing = ReelSource(path, None, None, max_pixels).listing()
+        if len(listing.clip_names) != 1:
+            reason = f"{len(listing.clip_names)} clips" if not listing.skipped else ": ".join(listing.skipped[0])
+            raise DataError("--input", f"{path} ({reason})", INPUTS, "give the folder or file of one clip")
+        if listing.kind == "folder" and listing.items:
+            return np.stack([_still(listing.root, name, shape, fit, max_pixels) for name in listing.items])
+        assert listing.stacked is not None
+        frames = np.concatenate([stacked_result(block, shape, fit)[0] for block in listing.stacked.blocks(256)])
+        if listing.broken:
+            raise BadFileError(next(iter(listing.broken.values())))
+        return frames
+    except BadFileError as bad:
+        raise DataError("--input", str(path), INPUTS, str(bad)) from None
+
+
+def _still(root: str, name: str, shape: tuple[int, int, int], fit: Literal["crop", "pad", "stretch"],
+           max_pixels: int) -> NDArray[np.uint8]:  # fmt: skip
+    try:
+        return decode_picture(read_file(root, name), shape, fit, max_pixels)
+    except BadFileError as bad:
+        raise BadFileError(f"{name}: {bad}") from None

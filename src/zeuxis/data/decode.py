@@ -97,6 +97,15 @@ def run_job(job: Job) -> Result:
     return result
 
 
+def decode_picture(data: bytes, shape: tuple[int, int, int], fit: Literal["crop", "pad", "stretch"],
+                   max_pixels: int) -> NDArray[np.uint8]:  # fmt: skip
+    """One picture file as uint8 `shape` = (C, H, W); `BadFileError` where it cannot be decoded."""
+    pixels = np.zeros(shape, np.uint8)
+    with quiet_pillow():
+        _look_at(data, Job("folder", "", [], 0, shape, fit, max_pixels), pixels)
+    return pixels
+
+
 def write_pixels(path: str, start: int, pixels: NDArray[np.uint8]) -> None:
     """Writes uint8 `[n, C, H, W]` at picture `start` of the file; plain writes, because a full disk kills a
     memory map."""

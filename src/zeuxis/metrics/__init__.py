@@ -11,7 +11,7 @@ from zeuxis.errors import UserError
 from zeuxis.metrics import appearance, classifier, copy_rate, diversity, frechet, kernel, memorisation, neighbours
 from zeuxis.metrics.base import Estimate, Pair
 
-Group = Literal["distance", "fidelity and diversity", "memorisation", "likelihood", "appearance"]
+Group = Literal["distance", "fidelity and diversity", "memorisation", "likelihood", "appearance", "prediction"]
 Better = Literal["lower", "higher"]
 # What a metric is computed in: every chosen extractor, the first of them, one fixed extractor, or the model itself.
 Inputs = Literal["features", "first", "pixels", "appearance", "classifier", "model"]
@@ -107,6 +107,11 @@ METRICS: dict[str, Metric] = {
         function=memorisation.copying_metric, inputs=("first",), needs_training=True, floor="zero", least=1000,
         values={"c_t": ("data-copying statistic C_T (below -3: copies)", "higher")}, group="memorisation",
     ),
+    "leak": Metric(
+        function=None, inputs=("model",),
+        values={"augmentation_leak": ("share of pictures that look augmented", "lower")}, group="appearance",
+        bounds=_SHARE,
+    ),
     **{
         name: Metric(
             function=partial(appearance.gap, name=name), inputs=("appearance",),
@@ -133,6 +138,17 @@ METRICS: dict[str, Metric] = {
         values={
             "nll": ("negative log likelihood, nats per picture", "lower"),
             "bpd": ("bits per dimension", "lower"),
+        },
+    ),
+    "prediction": Metric(
+        function=None, inputs=("model",), group="prediction", floor="none",
+        values={
+            "mse": ("squared error of predicted frames, summed over a frame", "lower"),
+            "mae": ("absolute error of predicted frames, summed over a frame", "lower"),
+            "frame_ssim": ("structural similarity of predicted frames", "higher"),
+            "mse_mean": ("squared error of the mean of ten futures", "lower"),
+            "mse_best": ("squared error of the best of ten futures", "lower"),
+            "future_diversity": ("squared difference of two futures, summed over a frame", "higher"),
         },
     ),
     "reconstruction": Metric(
