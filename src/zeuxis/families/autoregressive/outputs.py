@@ -63,37 +63,40 @@ class LogisticMixture(nn.Module):
             bias[1 : 1 + channels] = torch.linspace(-1, 1, components + 2)[1:-1]
             bias[1 + channels : 1 + 2 * channels] = -1.5
 
-    def parameters_of(self, features: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features `[..., D]` and the pixel's values `[..., C]` (of later channels not looked at) -> logits `[..., M]`,
-        means and log scales `[..., C, M]`."""
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features `[..., D]` -> logits `[..., M]`, means and log scales `[..., C, M]`, and the factors by which the
+        values of earlier channels move the means of later ones `[..., C (C - 1) / 2, M]`."""
         raw = self.to_parameters(features).float().unflatten(-1, (-1, self.components))
-        logits, means, log_scales, mixing = raw.split([1, self.channels, self.channels, raw.shape[-2] - self.draws
-                                                       - self.channels], dim=-2)  # fmt: skip
-        rows, at = [means[..., 0, :]], 0
-        for channel in range(1, self.channels):
-            factors = torch.tanh(mixing[..., at : at + channel, :])  # [..., channel, M]
-            rows.append(means[..., channel, :] + (factors * values[..., :channel, None]).sum(-2))
-            at += channel
-        return logits[..., 0, :], torch.stack(rows, dim=-2), log_scales.clamp(min=LOG_SCALE_LEAST)
+        sizes = [1, self.channels, self.channels, raw.shape[-2] - 1 - 2 * self.channels]
+        logits, means, log_scales, factors = raw.split(sizes, dim=-2)
+        return logits[..., 0, :], means, log_scales.clamp(min=LOG_SCALE_LEAST), torch.tanh(factors)
 
     def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
         """Nats per pixel `[N, H, W]` of images on their levels `[N, C, H, W]`."""
         values = images.permute(0, 2, 3, 1)
-        return mixture_log_prob(values, *self.parameters_of(features.permute(0, 2, 3, 1), values), self.levels)
+        logits, means, log_scales, factors = self.split(features.permute(0, 2, 3, 1))
+        rows, at = [means[..., 0, :]], 0
+        for channel in range(1, self.channels):
+            own = factors[..., at : at + channel, :]  # [N, H, W, channel, M]
+            rows.append(means[..., channel, :] + (own * values[..., :channel, None]).sum(-2))
+            at += channel
+        return mixture_log_prob(values, logits, torch.stack(rows, dim=-2), log_scales, self.levels)
 
     def draw(self, features: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
         """Values on their levels `[N, C]`: one uniform number chooses the component, one each a channel's value."""
-        values = torch.zeros(len(features), self.channels, device=features.device)
-        noise = torch.logit(uniforms[:, 1:].clamp(1e-6, 1 - 1e-6))
-        chosen: Tensor | None = None
-        for channel in range(self.channels):
-            logits, means, log_scales = self.parameters_of(features, values)
-            if chosen is None:
-                chosen = inverse_cdf(logits, uniforms[:, 0], temperature)[:, None]
-            mean, log_scale = (each[:, channel].gather(1, chosen)[:, 0] for each in (means, log_scales))
-            value = mean + temperature * torch.exp(log_scale) * noise[:, channel]
-            values[:, channel] = quantised(value, self.levels)
-        return values
+        logits, *rest = self.split(features)
+        chosen = inverse_cdf(logits, uniforms[:, 0], temperature)[:, None, None]
+        means, log_scales, factors = (
+            part.gather(-1, chosen.expand(-1, part.shape[1], 1))[..., 0] for part in rest
+        )  # [N, C], [N, C], [N, C (C - 1) / 2]
+        away = temperature * torch.exp(log_scales) * torch.logit(uniforms[:, 1:].clamp(1e-6, 1 - 1e-6))
+        values, at = [quantised(means[:, :1] + away[:, :1], self.levels)], 0
+        for channel in range(1, self.channels):
+            moved = (factors[:, at : at + channel] * torch.cat(values, dim=1)).sum(1, keepdim=True)
+            here = slice(channel, channel + 1)
+            values.append(quantised(means[:, here] + moved + away[:, here], self.levels))
+            at += channel
+        return torch.cat(values, dim=1)
 
 
 class Categorical(nn.Module):

@@ -16,11 +16,13 @@ from zeuxis.families.autoregressive.pixels import seam, seam_at, seam_planes
 
 class PixelCNNConfig(Config):
     """`kernel` is the side n of the square that a layer's masked n x n convolution would have; a layer of the vertical
-    stack sees (n + 1) / 2 rows of it, one of the horizontal stack (n + 1) / 2 pixels. The first layer's is 7."""
+    stack sees (n + 1) / 2 rows of it, one of the horizontal stack (n + 1) / 2 pixels. The first layer's is 7. The
+    others go through the dilations 1, 2, 4, ... up to `dilation`, so that a few layers see far."""
 
     width: int = Field(default=48, ge=4, le=1024)
     layers: int = Field(default=8, ge=1, le=64)
     kernel: Literal[3, 5, 7] = 3
+    dilation: Literal[1, 2, 4, 8] = 4
 
 
 def planes(images: Tensor) -> Tensor:
@@ -49,29 +51,32 @@ def pad_columns(x: Tensor, amount: int, wrap: bool) -> Tensor:
 class Layer(nn.Module):
     """One layer of both stacks (Figure 2): v' = v + gate(conv v), h' = h + W gate(conv h + W v-conv + class)."""
 
-    def __init__(self, inputs: int, width: int, kernel: int, first: bool, classes: int, wrap: bool) -> None:
+    def __init__(
+        self, inputs: int, width: int, kernel: int, dilation: int, first: bool, classes: int, wrap: bool
+    ) -> None:
         super().__init__()
-        self.first, self.wrap, self.kernel = first, wrap, kernel
-        self.rows = kernel // 2 + (not first)  # the first layer sees strictly before, the others what those saw too
-        self.down = nn.Conv2d(inputs, 2 * width, (self.rows, kernel))
-        self.across = nn.Conv2d(width if not first else inputs, 2 * width, (1, self.rows))
+        self.first, self.wrap, self.side = first, wrap, kernel // 2 * dilation
+        taps = kernel // 2 + (not first)  # the first layer sees strictly before, the others what those saw too
+        self.span, self.dilation = (taps - 1) * dilation + 1, dilation  # rows and pixels from the first tap to the last
+        self.down = nn.Conv2d(inputs, 2 * width, (taps, kernel), dilation=dilation)
+        self.across = nn.Conv2d(inputs, 2 * width, (1, taps), dilation=dilation)
         self.link = nn.Conv2d(2 * width, 2 * width, 1)
         self.out = nn.Conv2d(width, width, 1)
         self.embed = nn.Embedding(classes, 2 * width) if classes else None
 
     def vertical(self, rows: Tensor) -> Tensor:
-        """Before the gate: rows padded on top as needed `[N, C, H + rows - 1, W]` -> `[N, 2 width, H, W]`."""
-        out: Tensor = self.down(pad_columns(rows, self.kernel // 2, self.wrap))
+        """Before the gate: rows padded on top as needed `[N, C, H + span - 1, W]` -> `[N, 2 width, H, W]`."""
+        out: Tensor = self.down(pad_columns(rows, self.side, self.wrap))
         return out
 
     def forward(self, v: Tensor, h: Tensor, extra: Tensor | None, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Both stacks `[N, C, H, W]` -> both `[N, width, H, W]`; `extra` `[N, 2 width, H, W]` joins the horizontal
         gate."""
         if self.first:  # shifted by one row and one pixel
-            above = F.pad(v, (0, 0, self.rows, 0))[:, :, :-1]
-            before = F.pad(h, (self.rows, 0))[..., :-1]
+            above = F.pad(v, (0, 0, self.span, 0))[:, :, :-1]
+            before = F.pad(h, (self.span, 0))[..., :-1]
         else:
-            above, before = F.pad(v, (0, 0, self.rows - 1, 0)), F.pad(h, (self.rows - 1, 0))
+            above, before = F.pad(v, (0, 0, self.span - 1, 0)), F.pad(h, (self.span - 1, 0))
         raw = self.vertical(above)
         both = self.across(before) + self.link(raw)
         if extra is not None:
@@ -89,8 +94,11 @@ class PixelCNN(nn.Module):
         super().__init__()
         self.spec, self.width_out = spec, config.width
         inputs, width = spec.channels + 3, config.width
+        cycle = [2**level for level in range(config.dilation.bit_length())]
         self.layers = nn.ModuleList(
-            Layer(width if index else inputs, width, config.kernel if index else 7, not index, classes, spec.wrap_x)
+            Layer(inputs, width, 7, 1, True, classes, spec.wrap_x)
+            if not index
+            else Layer(width, width, config.kernel, cycle[(index - 1) % len(cycle)], False, classes, spec.wrap_x)
             for index in range(config.layers)
         )
         self.seam = nn.Conv2d(seam_planes(spec), 2 * width, 1, bias=False) if seam_planes(spec) else None
@@ -123,7 +131,7 @@ class PixelCNNWalk:
         self.out = [(layer.out.weight[:, :, 0, 0], layer.out.bias) for layer in self.layers]
         count, _, _, width = canvas.shape
         self.coordinates = planes(canvas)[:1, canvas.shape[1] :]  # [1, 3, H, W]
-        self.above = [canvas.new_zeros(count, layer.down.in_channels, layer.rows, width) for layer in self.layers]
+        self.above = [canvas.new_zeros(count, layer.down.in_channels, layer.span, width) for layer in self.layers]
         self.links: list[Tensor] = []
         self.before: list[Tensor] = []
 
@@ -145,9 +153,7 @@ class PixelCNNWalk:
                 link = link + own_class[:, :, None, None]
             self.links.append(link[:, :, 0].permute(2, 0, 1).contiguous())
             v = gate(raw) if layer.first else v + gate(raw)  # type: ignore[operator]
-        steps = [layer.across.in_channels for layer in self.layers]
-        self.before = [canvas.new_zeros(count, layer.rows * size) for layer, size in
-                       zip(self.layers, steps, strict=True)]  # fmt: skip
+        self.before = [canvas.new_zeros(count, layer.span, layer.across.in_channels) for layer in self.layers]
 
     def _row_of(self, y: int) -> Tensor:
         """The network's input of one row `[N, C + 3, 1, W]`."""
@@ -165,8 +171,8 @@ class PixelCNNWalk:
         for index, layer in enumerate(self.layers):
             kept = self.before[index]
             if h is not None:
-                self.before[index] = kept = torch.cat([kept[:, h.shape[1] :], h], dim=1)
-            both = torch.addmm(self.links[index][x], kept, self.across[index])
+                self.before[index] = kept = torch.cat([kept[:, 1:], h[:, None]], dim=1)
+            both = torch.addmm(self.links[index][x], kept[:, :: layer.dilation].flatten(1), self.across[index])
             if index == 0:
                 both = self._join_seam(both, y, x)
             new = F.linear(gate(both), *self.out[index])

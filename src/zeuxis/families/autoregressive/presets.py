@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="gated PixelCNN, discretised logistic mixture: the likelihood of 8-bit pictures, minutes on a CPU",
             settings={
-                "network": {"width": 48, "layers": 8, "kernel": 3},
+                "network": {"width": 48, "layers": 8, "kernel": 3, "dilation": 4},
                 "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
             },
@@ -47,7 +47,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "binary": Preset(
             about="the same on black and white: pictures are cut at half brightness",
             settings={
-                "network": {"width": 48, "layers": 8, "kernel": 3},
+                "network": {"width": 48, "layers": 8, "kernel": 3, "dilation": 4},
                 "objective": {"likelihood": "categorical", "levels": 2, "components": 10},
                 "training": {"batch": 32, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
             },
@@ -55,7 +55,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"width": 8, "layers": 2, "kernel": 3},
+                "network": {"width": 8, "layers": 2, "kernel": 3, "dilation": 2},
                 "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 3},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
@@ -135,7 +135,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"width": 8, "layers": 2, "kernel": 3},
+                "network": {"width": 8, "layers": 2, "kernel": 3, "dilation": 2},
                 "objective": {"scheduled": 0.5, "start_latent": 4, "start_width": 8},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },

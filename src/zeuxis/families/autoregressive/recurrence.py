@@ -82,7 +82,7 @@ class Block(nn.Module):
 class RecurrentPrior(nn.Module):
     """Logits of every token of a grid `[h, w]` in raster order, given those before it and (maybe) a class.
 
-    The network is told the tokens to the left, above and above to the right, and where it is; all else is in its state.
+    The network is told the token before, those above and above to the right, and where it is; all else is in its state.
     Label `classes` stands for no class, for guidance.
     """
 
@@ -90,10 +90,10 @@ class RecurrentPrior(nn.Module):
         super().__init__()
         self.grid, self.codes = grid, codes
         # Index `codes` is outside of the grid. One product of three embeddings' sum costs nothing.
-        self.left, self.above, self.aside = (nn.Embedding(codes + 1, width) for _ in range(3))
+        self.before, self.above, self.aside = (nn.Embedding(codes + 1, width) for _ in range(3))
         self.row, self.column = (nn.Parameter(torch.randn(side, width) * 0.02) for side in grid)
         self.label = nn.Embedding(classes + 1, width) if classes else None
-        for embedding in (self.left, self.above, self.aside, *([self.label] if self.label else [])):
+        for embedding in (self.before, self.above, self.aside, *([self.label] if self.label else [])):
             nn.init.normal_(embedding.weight, std=0.3)
         self.blocks = nn.ModuleList(Block(width, expand) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -102,8 +102,9 @@ class RecurrentPrior(nn.Module):
 
     def inputs(self, tokens: Tensor, labels: Tensor | None) -> Tensor:
         """Tokens `[N, h, w]` -> what the first block gets, `[N, h * w, D]`."""
-        framed = F.pad(tokens, (1, 1, 1, 0), value=self.codes)  # [N, h + 1, w + 2]
-        x = self.left(framed[:, 1:, :-2]) + self.above(framed[:, :-1, 1:-1]) + self.aside(framed[:, :-1, 2:])
+        before = F.pad(tokens.flatten(1), (1, 0), value=self.codes)[:, :-1].view_as(tokens)
+        above = F.pad(tokens, (0, 1, 1, 0), value=self.codes)[:, :-1]  # [N, h, w + 1]
+        x = self.before(before) + self.above(above[:, :, :-1]) + self.aside(above[:, :, 1:])
         x = x + self.row[:, None] + self.column
         if self.label is not None:
             x = x + self.label(labels)[:, None, None]
@@ -134,10 +135,10 @@ class PriorWalk:
     def logits(self, y: int, x: int) -> Tensor:
         """`[N, codes]` at a place; called once for each in raster order, when the canvas holds all before it."""
         prior, canvas = self.prior, self.canvas
-        left = canvas[:, y, x - 1] if x else self.outside
+        before = canvas[:, y, x - 1] if x else canvas[:, y - 1, -1] if y else self.outside
         above = canvas[:, y - 1, x] if y else self.outside
         aside = canvas[:, y - 1, x + 1] if y and x + 1 < canvas.shape[2] else self.outside
-        hidden = prior.left(left) + prior.above(above) + prior.aside(aside) + (prior.row[y] + prior.column[x])
+        hidden = prior.before(before) + prior.above(above) + prior.aside(aside) + (prior.row[y] + prior.column[x])
         if self.label is not None:
             hidden = hidden + self.label
         for index, block in enumerate(self.blocks):
