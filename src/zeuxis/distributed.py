@@ -13,6 +13,7 @@ see; the first of them, rank 0, alone writes it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -118,6 +119,17 @@ _world: World = World()
 def current() -> World:
     """The processes that this one works with; itself alone until `join` was called."""
     return _world
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Within the block this process works by itself, while the others wait: nothing in it speaks to them."""
+    global _world
+    before, _world = _world, World()
+    try:
+        yield
+    finally:
+        _world = before
 
 
 def asked_for() -> bool:
