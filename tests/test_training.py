@@ -166,7 +166,7 @@ def test_non_finite_steps_are_counted_and_end_the_run(begin: Begin, monkeypatch:
     def sometimes(self: GAN, phase: object, *args: object) -> dict[str, torch.Tensor]:
         calls[0] += 1
         terms = losses(self, phase, *args)  # type: ignore[arg-type]
-        poison = torch.nan if calls[0] in (5, 6) or calls[0] > 420 else 1.0
+        poison = torch.nan if calls[0] in (425, 426) or calls[0] > 440 else 1.0
         return {**terms, "loss": terms["loss"] * poison}
 
     monkeypatch.setattr(GAN, "losses", sometimes)
@@ -176,11 +176,13 @@ def test_non_finite_steps_are_counted_and_end_the_run(begin: Begin, monkeypatch:
         training.run()
     folder = training.folder.path
     counted = [row["skipped steps"] for row in rows(folder) if "skipped steps" in row]
-    assert 2 in counted and counted[-1] >= 10 and counted == sorted(counted)
+    assert counted[-1] >= 10 and counted == sorted(counted)
     numbers = [value for row in rows(folder) for value in row.values() if not isinstance(value, str)]
     assert all(np.isfinite(value) for value in numbers)
     went_back = [row for row in rows(folder) if row.get("action") == "roll back"]
-    assert len(went_back) == 3 and all(row["noticed_at"] > row["images_seen"] for row in went_back)
+    assert [row["rollbacks"] for row in went_back] == [1, 2, 3]
+    assert [row["images_seen"] for row in went_back] == [1600, 0, 0], "what failed again at once is not trusted"
+    assert all(row["noticed_at"] > row["images_seen"] for row in went_back)
 
 
 def test_run_folder_holds_what_was_promised(begin: Begin, digits: Dataset) -> None:

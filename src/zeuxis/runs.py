@@ -101,11 +101,16 @@ class RunFolder:
         if self._lock is not None:
             append_json(self.path / file, row)
 
-    def rewind(self, images_seen: int) -> None:
-        """Drops rows beyond a state that training goes on from, so that no row stands twice."""
+    def rewind(self, images_seen: int, rollbacks: int = 0) -> None:
+        """Drops rows beyond a state that training goes on from, so that no row stands twice; the records of the
+        rollbacks up to it stay."""
+
+        def stays(row: dict[str, Any]) -> bool:
+            return row["rollbacks"] <= rollbacks if "rollbacks" in row else row.get("images_seen", 0) <= images_seen
+
         for file in (self.path / "stats.jsonl", self.path / "metrics.jsonl"):
             if self._lock is not None and file.exists():
-                rows = [row for row in read_json_lines(file) if row.get("images_seen", 0) <= images_seen]
+                rows = [row for row in read_json_lines(file) if stays(row)]
                 write_bytes(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -205,7 +205,7 @@ class Training:
         elif notes:
             self.folder.log("no state is whole: starting again at 0 images")
         with self._disk("statistics"):
-            self.folder.rewind(self.images_seen)
+            self.folder.rewind(self.images_seen, self.watchdog.rollbacks)
         self.world.wait()  # until all have read: the next states take the place of the older ones
 
     def _go_on(self, finished: bool) -> None:
@@ -467,12 +467,12 @@ class Training:
         self.watchdog.return_to(state[1]["watchdog"])
         self._steady()
         with self._disk("statistics"):
-            self.folder.rewind(self.images_seen)
+            self.folder.rewind(self.images_seen, self.watchdog.rollbacks)
         change = "the learning rate halved" + (" and the penalty doubled" if self.family.steadying else "")
         times = f"{self.watchdog.rollbacks} of at most {MOST_ROLLBACKS} times"
         sentence = (f"{finding.reason}, noticed at {noticed} images: went back to {self.images_seen} images with "
                     f"{change} ({times})")  # fmt: skip
-        self._decided(finding, sentence, noticed_at=noticed)
+        self._decided(finding, sentence, noticed_at=noticed, rollbacks=self.watchdog.rollbacks)
         self.save()
         return True
 

@@ -8,10 +8,13 @@ several rows or is gross: one unlucky row is not one. Knows no networks, files o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, median, quantiles
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 ROWS = 10  # rows of statistics that are judged together: 5% of a stage
 KEPT = 100  # rows before them that say what is usual
@@ -307,14 +310,12 @@ class Watchdog:
         self.healthy, self.went_to, self.rollbacks = list(values["healthy"]), values["went_to"], values["rollbacks"]
 
 
-def diversity(samples: Sequence[Any], pictures: Sequence[Any]) -> float:
+def diversity(samples: NDArray[np.uint8], pictures: NDArray[np.uint8]) -> float:
     """Mean squared distance of pairs of `samples` over that of `pictures` (uint8 arrays `[N, ...]`): 1 is as
     diverse."""
     return _spread(samples) / max(_spread(pictures), 1e-12)
 
 
-def _spread(pictures: Sequence[Any]) -> float:
+def _spread(pictures: NDArray[np.uint8]) -> float:
     """Twice the sum of the variances of all values: the mean squared distance of independent pairs."""
-    import numpy as np
-
-    return float(2 * np.asarray(pictures, np.float64).reshape(len(pictures), -1).var(axis=0, ddof=1).sum())
+    return float(2 * pictures.astype(np.float64).reshape(len(pictures), -1).var(axis=0, ddof=1).sum())

@@ -64,7 +64,11 @@ class Board:
 
     def _rows(self, file: str) -> None:
         path = self.run / file
-        if not path.exists() or path.stat().st_size <= self.offsets[file]:
+        if not path.exists():
+            return
+        # A rollback took rows away: what is there was mirrored already.
+        self.offsets[file] = min(self.offsets[file], size := path.stat().st_size)
+        if size == self.offsets[file]:
             return
         with open(path, "rb") as stream:
             stream.seek(self.offsets[file])
@@ -80,7 +84,7 @@ class Board:
             return
         values = {f"metrics/{row['metric']}": row["value"]} if "metric" in row else row
         for name, value in values.items():
-            if name not in PLACES:
+            if name not in PLACES and isinstance(value, (int, float)):  # what the watchdog says is words
                 self.writer.add_scalar(name, value, step)
 
     def _pictures(self) -> None:
