@@ -35,6 +35,7 @@ from zeuxis.metrics.extractors import (
 from zeuxis.metrics.kernel import kernel_distance
 from zeuxis.metrics.leak import leak
 from zeuxis.metrics.model import NEEDS, augmented_by, model_estimates, refusal
+from zeuxis.metrics.neighbours import DENSITY_K, density_coverage_estimates
 from zeuxis.metrics.recipe import is_supervised
 from zeuxis.metrics.store import stored
 from zeuxis.sampling import Sampler
@@ -372,21 +373,26 @@ def _short(num: int) -> str:
     return f"{num // 1000}k" if num % 1000 == 0 else str(num)
 
 
-def selection_score(dataset: Dataset) -> Callable[[Iterator[NDArray[np.uint8]]], tuple[str, float]] | None:
+def selection_score(
+    dataset: Dataset,
+) -> Callable[[Iterator[NDArray[np.uint8]]], tuple[str, float, dict[str, float]]] | None:
     """The in-training score that chooses the model: lower is better; None where no validation pictures are left.
 
     Kernel distance to validation pictures (cut from the training split; the test split stays untouched) in a network
     of fixed random weights, so that the extractors that report are never chosen by. Unbiased, so that few validation
     pictures do for it; all snapshots meet the same ones and the same seeds: their differences are steadier than each.
+    Beside it, for the watchdog, `coverage`: the share of validation pictures that the samples come near to.
     """
     if len(dataset.val) < LEAST or dataset.spec.frames > 1:  # clips are judged by what follows their first frames
         return None
     extractor = make_extractor(SELECTION_FEATURES, dataset)
-    reference = split_features(extractor, dataset, "val", SELECTION_REFERENCE)
+    reference = Side(split_features(extractor, dataset, "val", SELECTION_REFERENCE))
 
-    def score(pictures: Iterator[NDArray[np.uint8]]) -> tuple[str, float]:
+    def score(pictures: Iterator[NDArray[np.uint8]]) -> tuple[str, float, dict[str, float]]:
         generated = extractor(_first(pictures, SELECTION_GENERATED))
-        return f"kid_val_{SELECTION_FEATURES}", kernel_distance(generated, reference)
+        covered = density_coverage_estimates(Pair(Side(generated), reference))[f"coverage_k{DENSITY_K}"].value
+        distance = kernel_distance(generated, reference.features)
+        return f"kid_val_{SELECTION_FEATURES}", distance, {"coverage": covered}
 
     return score
 

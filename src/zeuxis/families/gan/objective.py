@@ -56,6 +56,11 @@ class GAN(Family):
 
     name: ClassVar[str] = "gan"
     render_options: ClassVar[tuple[str, ...]] = ("truncation",)
+    watch: ClassVar[Mapping[str, str]] = {
+        "pair accuracy": "discriminator/pair accuracy",
+        "generator gradient": "generator/gradient norm",
+    }
+    steadying: ClassVar[tuple[str, ...]] = ("objective.gamma", "objective.gamma_end")
 
     def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
         super().__init__(network, settings, spec, classes)
