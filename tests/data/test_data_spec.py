@@ -166,7 +166,7 @@ def test_the_report_of_a_scan_suggests_what_training_reads(
     assert (suggested["height"], suggested["width"], suggested["channels"]) == (spec.height, spec.width, spec.channels)
 
 
-def test_sequences_are_not_read_yet(opened: Callable[..., Dataset]) -> None:
+def test_digits_have_no_clips(opened: Callable[..., Dataset]) -> None:
     with pytest.raises(UserError, match=r"--frames: got 4, allowed: 1 for digits, .*; try moving-digits"):
         opened("digits", frames=4)
 
