@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from zeuxis.checkpoint import Model
 from zeuxis.data import Dataset
 from zeuxis.images import save_png
-from zeuxis.metrics.model import classified_right
+from zeuxis.metrics.model import classified_right, held_out_nats
 from zeuxis.prediction import prediction_score, prediction_sheet
 from zeuxis.runs import RunFolder
 from zeuxis.sampling import Sampler, synthetic_mark
@@ -25,6 +25,7 @@ from zeuxis.watchdog import diversity
 
 DIVERSITY_PICTURES = 64
 CLASSIFIED_PICTURES = 2000  # validation pictures whose classes are guessed at a snapshot, at most
+LIKELIHOOD_PICTURES = 1000  # validation pictures whose likelihood is computed at a snapshot, at most
 
 # (pictures uint8 [n, C, H, W] of the averaged networks from fixed seeds) -> (metric, value), lower is better; or that
 # and more for the watchdog to see, such as coverage.
@@ -70,6 +71,9 @@ class Selection:
         scored: Scored | None = None
         if model.family.context:
             scored = prediction_score(model, self.dataset.val, self.device)
+        elif score and model.family.exact_likelihood and len(self.dataset.val):
+            # What was trained is what is asked for, and a thousand pictures drawn value by value would take minutes.
+            scored = "nll_val", held_out_nats(model, self.dataset.val, LIKELIHOOD_PICTURES, self.device)
         elif score:
             scored = score(_kept(sampler(range(10**9)), first))
         seen: dict[str, float] = {}

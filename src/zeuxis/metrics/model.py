@@ -50,9 +50,17 @@ def refusal(name: str, model: ModelLike, dataset: Dataset) -> None:
         raise UserError(
             "--metrics", name, "data with the model's own classes", "judge it on the data it was trained on"
         )
+    if name == "leak" and not augmented_by(model):
+        raise UserError("--metrics", name, "a model that was trained behind augmentation", "this one was not")
     if name == "accuracy_score" and not (model.drawn_classes and model.drawn_classes == dataset.classes):
         step = "train with --conditional on data with classes"
         raise UserError("--metrics", name, "a model that makes pictures of the data's classes", step)
+
+
+def augmented_by(model: ModelLike) -> tuple[Any, ...]:
+    """The kinds of augmentation that the model's pictures were judged behind while it was trained."""
+    settings = model.family.settings.get("augment", {})
+    return tuple(settings["kinds"]) if settings.get("probability", 0) > 0 else ()
 
 
 def can(name: str, model: ModelLike, dataset: Dataset) -> bool:
@@ -129,6 +137,22 @@ def classified_right(model: ModelLike, split: Split, most: int, device: str | to
         logits = model.family.classify(model.networks, to_float(torch.from_numpy(split.take(chosen)).to(device)))
         parts.append(logits.argmax(1).cpu().numpy() == split.labels[chosen])
     return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+
+
+@torch.inference_mode()
+def held_out_nats(model: ModelLike, split: Split, most: int, device: str | torch.device) -> float:
+    """Mean negative log likelihood in nats of up to `most` pictures spread over the split, for models that have it
+    exactly; only pictures with a class for a model that needs one. NaN without any."""
+    places = np.flatnonzero(split.labels >= 0) if model.classes else np.arange(len(split))
+    places = places[split_positions(len(places), min(most, len(places)))]
+    total = 0.0
+    for start in range(0, len(places), CHUNK):
+        chosen = places[start : start + CHUNK]
+        images = to_float(torch.from_numpy(split.take(chosen)).to(device))
+        labels = torch.from_numpy(split.labels[chosen]).to(device) if model.classes else None
+        found = model.family.log_likelihood(model.networks, images, labels, generator_for("likelihood"))
+        total -= float(found.double().sum())
+    return total / len(places) if len(places) else float("nan")
 
 
 @torch.inference_mode()

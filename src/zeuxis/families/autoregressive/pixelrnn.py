@@ -91,18 +91,16 @@ class DiagonalLSTM(nn.Module):
         self.from_state = nn.Linear(2 * width, 4 * width, bias=False)  # left, above
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[1:3]
+        # Left of the picture the gates are zero, so that the states stay zero until a row begins; what happens right of
+        # it is used by nothing within.
         gates = skew(cast(Tensor, self.from_input(x)))  # [N, H, H + W - 1, 4 D]
         hidden = memory = torch.zeros_like(x[:, :, 0])  # [N, H, D]
-        outside = torch.ones(height, gates.shape[2], 1, device=x.device, dtype=x.dtype)
-        inside = skew(outside[None, :, :width])[0]  # [H, H + W - 1, 1]: 1 within the picture
         columns = []
-        for column, within in zip(gates.unbind(2), inside.unbind(1), strict=True):
+        for column in gates.unbind(2):
             above = F.pad(hidden, (0, 0, 1, 0))[:, :-1]
             hidden, memory = remember(column + self.from_state(torch.cat([hidden, above], dim=-1)), memory)
-            hidden, memory = hidden * within, memory * within  # before the first pixel of a row is nothing
             columns.append(hidden)
-        return unskew(torch.stack(columns, dim=2), width)
+        return unskew(torch.stack(columns, dim=2), x.shape[2])
 
 
 def skew(x: Tensor) -> Tensor:
