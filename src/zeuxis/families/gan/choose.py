@@ -86,4 +86,11 @@ def semi_supervised() -> list[Chosen]:
         Chosen("objective.semi_supervised", True, "--semi-supervised"),
         Chosen("objective.loss", "non-saturating", "the K + 1 classes have probabilities"),
         Chosen("objective.generator", "feature matching", "classifies best (Salimans et al. 2016, section 5)"),
+        Chosen(
+            "objective.gamma",
+            0.0,
+            "a smooth discriminator tells classes apart less",
+            {"objective.gamma_end": 0.0},
+            ("objective.penalty",),
+        ),
     ]
