@@ -245,6 +245,11 @@ class Family(ABC):
         probability of the 8-bit levels, `none` neither."""
         return "discrete" if self.exact_likelihood else "none"
 
+    @property
+    def steps_per_picture(self) -> int:
+        """How many passes of a network, one after the other, one picture takes to be drawn."""
+        return 1
+
     # -- training --------------------------------------------------------------------------------------------------
     @abstractmethod
     def losses(

@@ -47,6 +47,8 @@ class CodecEncoder(nn.Module):
         )
         self.blocks = nn.ModuleList(nn.Sequential(*(ResidualBlock(w, wrap) for _ in range(blocks))) for w in widths)
         self.last = Conv2d(widths[-1], channels, 1)
+        # About one in size: a quantiser of smaller vectors gives all pictures the same tokens at first.
+        nn.init.normal_(self.last.weight, std=4 / widths[-1] ** 0.5)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         x = F.pad(images, (0, self.padding[1], 0, self.padding[0])) if any(self.padding) else images

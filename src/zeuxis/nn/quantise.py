@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zeuxis.distributed import current
+from zeuxis.nn.together import total
+
 # Levels per channel for about 2^k codes (Mentzer et al. 2023, table 1); the smaller ones by its rule of levels >= 5.
 FSQ_LEVELS: dict[int, tuple[int, ...]] = {
     16: (4, 4), 25: (5, 5), 64: (8, 8), 240: (8, 6, 5), 512: (8, 8, 8), 1000: (8, 5, 5, 5), 4375: (7, 5, 5, 5, 5),
@@ -25,8 +28,8 @@ def fsq_levels(codes: int) -> tuple[int, ...]:
 class Usage(nn.Module):
     """How often each of `size` codes is taken: a moving average over steps, kept in buffers.
 
-    `count` adds what a step saw (any number of times, so that micro-batches add up), `update` closes the step. A step
-    that saw nothing (it was skipped, and its buffers put back) changes nothing.
+    `count` adds what a step saw (any number of times, so that micro-batches add up), `update` closes the step over all
+    processes. A step that saw nothing (it was skipped, and its buffers put back) changes nothing.
     """
 
     share: Tensor
@@ -44,12 +47,17 @@ class Usage(nn.Module):
 
     @torch.no_grad()
     def update(self) -> Tensor:
-        """Closes the step; returns the weight of the past in it, a device scalar (1 where nothing was seen)."""
-        total, known = self.seen.sum(), self.share.sum()
-        past = torch.where(total > 0, torch.where(known > 0, DECAY, 0.0), 1.0)  # the first step counts in full
-        self.share.mul_(past).add_((1 - past) * self.seen / total.clamp(min=1))
+        """Closes the step; returns how many positions it saw, a device scalar."""
+        seen = total(self.seen)
+        count, past = seen.sum(), self.past()
+        self.share.mul_(past).add_((1 - past) * seen / count.clamp(min=1))
         self.seen.zero_()
-        return past
+        return count
+
+    def past(self) -> Tensor:
+        """The weight of the past in this step, a device scalar: the first step counts in full, one that saw nothing
+        not at all."""
+        return torch.where(total(self.seen).sum() > 0, torch.where(self.share.sum() > 0, DECAY, 0.0), 1.0)
 
     def in_use(self) -> Tensor:
         """Share of the codes that are in use, a scalar in [0, 1]."""
@@ -81,6 +89,13 @@ class FSQ(nn.Module):
             self.usage.count(tokens)
         terms = {"codes in use": self.usage.in_use(), "perplexity": self.usage.perplexity()}
         return whole / (steps // 2), tokens, terms
+
+    def nearest(self, quantised: Tensor) -> Tensor:
+        """Tokens `[N, h, w]` of the grid points nearest to any vectors `[N, D, h, w]` on the quantised scale."""
+        levels = self._levels(quantised)
+        half = levels // 2
+        whole = (quantised.float() * half).round()
+        return self._tokens(torch.minimum(torch.maximum(whole, -half), levels - 1 - half), levels)
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Tokens `[N, h, w]` -> the quantised float32 `[N, D, h, w]` they stand for."""
@@ -139,11 +154,9 @@ class VQ(nn.Module):
         `[N, h, w]`, and terms: `commitment` `[N]` is the squared distance to the codes, summed (Eq. 3, third term)."""
         with torch.autocast(z.device.type, enabled=False):  # nearest by small differences
             z = z.float()
-            vectors = z.detach().permute(0, 2, 3, 1).flatten(0, 2)  # [N * h * w, D]
-            scores = torch.addmm(self.codebook.square().sum(1), vectors, self.codebook.t(), alpha=-2)
-            tokens = scores.argmin(dim=1).view(z.shape[0], *z.shape[2:])
+            tokens = self.nearest(z.detach())
         if self.training:
-            self._see(vectors, tokens.flatten())
+            self._see(z.detach().permute(0, 2, 3, 1).flatten(0, 2), tokens.flatten())
         codes = self.decode_tokens(tokens)
         terms = {
             "commitment": (z - codes).square().sum(dim=(1, 2, 3)),
@@ -151,6 +164,12 @@ class VQ(nn.Module):
             "perplexity": self.usage.perplexity(),
         }
         return z + (codes - z).detach(), tokens, terms
+
+    def nearest(self, quantised: Tensor) -> Tensor:
+        """Tokens `[N, h, w]` of the codes nearest to vectors `[N, D, h, w]`."""
+        vectors = quantised.float().permute(0, 2, 3, 1).flatten(0, 2)  # [N * h * w, D]
+        scores = torch.addmm(self.codebook.square().sum(1), vectors, self.codebook.t(), alpha=-2)
+        return scores.argmin(dim=1).view(quantised.shape[0], *quantised.shape[2:])
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Tokens `[N, h, w]` -> the codes `[N, D, h, w]`."""
@@ -166,14 +185,15 @@ class VQ(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """After a step of the optimiser: moves the codes to the mean of what took them, restarts those out of use."""
-        total = self.usage.seen.sum()
-        past = self.usage.update()
-        self.moment.mul_(past).add_((1 - past) * self.seen_sum / total.clamp(min=1))
+        past = self.usage.past()
+        count = self.usage.update()
+        self.moment.mul_(past).add_((1 - past) * total(self.seen_sum) / count.clamp(min=1))
         share = self.usage.share[:, None]
         moved = self.moment / share.clamp(min=1e-12)
-        restart = (share < IN_USE / self.size) & (total > 0)
-        self.codebook.copy_(torch.where(total > 0, torch.where(restart, self.candidates, moved), self.codebook))
+        candidates = total(self.candidates if current().rank == 0 else torch.zeros_like(self.candidates))
+        restart = (share < IN_USE / self.size) & (count > 0)
+        self.codebook.copy_(torch.where(count > 0, torch.where(restart, candidates, moved), self.codebook))
         share.copy_(torch.where(restart, 1 / self.size, share))
-        self.moment.copy_(torch.where(total > 0, share * self.codebook, self.moment))
+        self.moment.copy_(torch.where(count > 0, share * self.codebook, self.moment))
         self.seen_sum.zero_()
         self.candidates.zero_()

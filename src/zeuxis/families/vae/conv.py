@@ -71,9 +71,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents `[N, latent]` (and labels) -> `[N, C, H, W]` before the likelihood's link function."""
+    """Latents `[N, latent]` (and labels) -> `[N, outputs, H, W]` before the likelihood's link function."""
 
-    def __init__(self, config: ConvConfig, spec: ImageSpec, classes: int) -> None:
+    def __init__(self, config: ConvConfig, spec: ImageSpec, classes: int, outputs: int) -> None:
         super().__init__()
         levels = max(1, halvings(spec))
         self.spec, self.base = spec, base_sides(spec, levels)
@@ -83,10 +83,8 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width, wrap) for _ in range(config.blocks))) for width in widths
         )
-        outputs = [*widths[1:], spec.channels]
-        self.ups = nn.ModuleList(
-            UpConv2d(before, after, wrap=wrap) for before, after in zip(widths, outputs, strict=True)
-        )
+        after = [*widths[1:], outputs]
+        self.ups = nn.ModuleList(UpConv2d(inner, outer, wrap=wrap) for inner, outer in zip(widths, after, strict=True))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         if self.embed is not None:

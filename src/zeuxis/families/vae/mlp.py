@@ -46,14 +46,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents `[N, latent]` (and labels) -> `[N, C, H, W]` before the likelihood's link function."""
+    """Latents `[N, latent]` (and labels) -> `[N, outputs, H, W]` before the likelihood's link function."""
 
-    def __init__(self, config: MlpConfig, spec: ImageSpec, classes: int) -> None:
+    def __init__(self, config: MlpConfig, spec: ImageSpec, classes: int, outputs: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.shape = outputs, spec.height, spec.width
         self.embed = nn.Embedding(classes, config.hidden) if classes else None
         self.hidden = hidden_layers(config.latent, config)
-        self.to_picture = nn.Linear(config.hidden, spec.size)
+        self.to_picture = nn.Linear(config.hidden, outputs * spec.height * spec.width)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         x = z
@@ -62,4 +62,4 @@ class Decoder(nn.Module):
             if index == 0 and self.embed is not None:
                 x = x + self.embed(labels)
             x = F.relu(x)
-        return torch.unflatten(self.to_picture(x), 1, self.spec.shape)
+        return torch.unflatten(self.to_picture(x), 1, self.shape)

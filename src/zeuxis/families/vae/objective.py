@@ -1,17 +1,18 @@
-"""What the papers say about training a VAE: the evidence lower bound, likelihoods and sampling. Knows no files or
-devices."""
+"""What the papers say about training a VAE: the evidence lower bound, its weighted and importance-weighted forms, and
+sampling. Knows no files or devices."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Literal, cast
 
 import torch
-import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec, parse
+from zeuxis.errors import UserError
 from zeuxis.families.base import (
     Batch,
     Family,
@@ -25,67 +26,38 @@ from zeuxis.families.base import (
     TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.vae import NETWORKS
+from zeuxis.families.vae.latents import Features, Inference, TokenLatents, latents_of
+from zeuxis.families.vae.likelihoods import LIKELIHOODS, Likelihood
 from zeuxis.families.vae.presets import PRESETS
+from zeuxis.families.vae.priors import Prior, PriorName
+from zeuxis.randomness import generator_for
+
+DRAWN_VALUES = 2**22  # values of decoder output computed at once when a likelihood is estimated
 
 
-def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, I)) in nats `[N]` (Kingma & Welling 2013, appendix B)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-
-
-class Bernoulli(nn.Module):
-    """log p(x|z) with intensities in [0, 1] as probabilities (Kingma & Welling 2013, appendix C.1).
-
-    On grey levels between 0 and 1 this is the usual cross-entropy and not the log of a normalised density.
-    """
-
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
-        """`output` logits and `images` float `[-1, 1]`, both `[N, C, H, W]` -> nats `[N]`."""
-        target = (images + 1) / 2
-        return -F.binary_cross_entropy_with_logits(output.float(), target, reduction="none").sum(dim=(1, 2, 3))
-
-    def mean(self, output: Tensor) -> Tensor:
-        """The expected picture, float `[-1, 1]`."""
-        return torch.sigmoid(output.float()) * 2 - 1
-
-
-class Gaussian(nn.Module):
-    """log p(x|z) = log N(x; output, sigma^2) with one learned sigma for the data set, on the [-1, 1] scale
-    (Rybkin, Daniilidis, Levine 2021, arXiv 2006.13202, section 4.1). A density: nats may be positive."""
-
-    LOG_SIGMA_LEAST = -6.0  # a fraction of an 8-bit level: sharper would reward rounding noise without bound
-
-    LOG_SIGMA_FIRST = -1.0  # about the spread of pictures: from 1 it takes thousands of steps to come down, during
-    # which the KL term outweighs the pictures and the latents fall silent
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_sigma = nn.Parameter(torch.tensor(self.LOG_SIGMA_FIRST))
-
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
-        """`output` means and `images` float `[-1, 1]`, both `[N, C, H, W]` -> nats `[N]`."""
-        # Softly bounded below (appendix A.1 of the paper), so that the gradient never dies at the bound.
-        log_sigma = self.LOG_SIGMA_LEAST + F.softplus(self.log_sigma.float() - self.LOG_SIGMA_LEAST)
-        scaled = (images - output.float()) * torch.exp(-log_sigma)
-        return -(0.5 * scaled.square() + log_sigma + 0.5 * math.log(2 * math.pi)).sum(dim=(1, 2, 3))
-
-    def mean(self, output: Tensor) -> Tensor:
-        """The expected picture, float `[-1, 1]`."""
-        return output.float().clamp(-1, 1)
-
-
-LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
-
-
-def likelihood_of(networks: Networks) -> Bernoulli | Gaussian:
+def likelihood_of(networks: Networks) -> Likelihood:
     """The likelihood among the networks of a VAE."""
-    return cast("Bernoulli | Gaussian", networks["likelihood"])
+    return cast(Likelihood, networks["likelihood"])
 
 
 class ObjectiveConfig(Config):
-    """Which p(x|z) the decoder parametrises."""
+    """Which p(x|z) the decoder parametrises, which bound is trained on, and which prior is fitted afterwards.
 
-    likelihood: Literal["bernoulli", "gaussian"] = "gaussian"
+    `components` are those of `logistic-mixture`. `beta` weighs the KL term, which rises from zero over the share
+    `kl_warmup` of the run; `free_bits` nats of each group's KL term cost nothing (Kingma et al. 2016, arXiv 1606.04934,
+    appendix C.8, for each picture). `kl` is taken in closed form or from the draw. `importance` is K of the
+    importance-weighted bound (Burda et al. 2015). `commitment` is the weight of a `vq` encoder's distance to its codes.
+    """
+
+    likelihood: Literal["bernoulli", "gaussian", "gaussian-pixel", "logistic-mixture"] = "gaussian"
+    components: int = Field(default=5, ge=1, le=64)
+    kl: Literal["closed", "sampled"] = "closed"
+    beta: float = Field(default=1.0, ge=0, le=1000)
+    kl_warmup: float = Field(default=0.0, ge=0, le=1)
+    free_bits: float = Field(default=0.0, ge=0)
+    importance: int = Field(default=1, ge=1, le=1024)
+    commitment: float = Field(default=0.25, ge=0)
+    prior: PriorName = "standard"
 
 
 class VAE(Family):
@@ -93,14 +65,25 @@ class VAE(Family):
 
     name: ClassVar[str] = "vae"
     capabilities = frozenset({"encode", "decode", "reconstruct", "log_likelihood"})
-    render_options: ClassVar[tuple[str, ...]] = ("temperature",)
+    render_options: ClassVar[tuple[str, ...]] = ("temperature", "prior")
+    watch: ClassVar[Mapping[str, str]] = {"kl": "autoencoder/kl"}
 
     def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
         super().__init__(network, settings, spec, classes)
-        self.pair = NETWORKS[network]
-        self.config = parse(self.pair.config, settings.get("network", {}), "network")
+        line = NETWORKS[network]
+        self.config = parse(line.config, settings.get("network", {}), "network")
         self.objective = parse(ObjectiveConfig, settings.get("objective", {}), "objective")
         self.training = parse(TrainingConfig, settings.get("training", {}), "training")
+        self.latents = latents_of(line, self.config, spec, classes)
+        if self.objective.prior != "standard" and not self.latents.flat:
+            raise UserError("objective prior", self.objective.prior, "standard",
+                            f"the prior of vae/{network} is learned with it")  # fmt: skip
+        if self.objective.importance > 1 and not self.latents.draws:
+            raise UserError("objective importance", self.objective.importance, "1",
+                            f"vae/{network} draws nothing that could be weighted")  # fmt: skip
+        if self.objective.importance > 1 and (self.objective.kl == "sampled" or self.objective.free_bits):
+            raise UserError("objective importance", self.objective.importance, "1 with a KL term of its own",
+                            "leave objective.kl and objective.free_bits as they are")  # fmt: skip
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
@@ -114,64 +97,157 @@ class VAE(Family):
             "training": self.training.to_json(),
         }
 
+    # -- parts -----------------------------------------------------------------------------------------------------
     def build(self) -> dict[str, nn.Module]:
-        return {
-            "encoder": self.pair.encoder(self.config, self.spec, self.classes),
-            "decoder": self.pair.decoder(self.config, self.spec, self.classes),
-            "likelihood": LIKELIHOODS[self.objective.likelihood](),
-        }
+        likelihood = LIKELIHOODS[self.objective.likelihood](self.spec.channels, self.objective.components)
+        networks = {**self.latents.build(likelihood.outputs), "likelihood": likelihood}
+        if self.objective.prior != "standard":
+            networks["prior"] = Prior(self.objective.prior, self.latents.size, self.classes)
+        return networks
 
     @property
     def model_parts(self) -> tuple[str, ...]:
-        return ("encoder", "decoder", "likelihood")
+        return (*self.latents.parts, "likelihood", *self.fitted_parts)
+
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        return () if self.objective.prior == "standard" else ("prior",)
+
+    @property
+    def likelihood_unit(self) -> str:
+        return LIKELIHOODS[self.objective.likelihood].unit
 
     def stages(self) -> list[Stage]:
-        return [Stage(name="bound", phases=(Phase(name="autoencoder", parts=self.model_parts),))]
+        return [Stage(name="bound", phases=(Phase(name="autoencoder", parts=(*self.latents.parts, "likelihood")),))]
 
+    # -- training --------------------------------------------------------------------------------------------------
     def losses(
         self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
     ) -> dict[str, Tensor]:
-        """Negative evidence lower bound in nats per picture with closed-form KL (Kingma & Welling 2013, Eq. 10)."""
-        mean, log_variance = self._posterior(networks, batch.images, batch.labels)
-        z = mean + torch.exp(0.5 * log_variance) * noise["z"]
-        output = networks["decoder"](z, batch.labels)
-        reconstruction = -likelihood_of(networks).log_prob(output, batch.images)
-        kl = kl_to_standard_normal(mean, log_variance)
-        return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+        """Negative evidence lower bound in nats per picture (Kingma & Welling 2013, Eq. 10), with the weights of
+        `ObjectiveConfig`; `reconstruction` and `kl` are its two parts without them."""
+        objective = self.objective
+        weight = objective.beta * (min(1.0, progress / objective.kl_warmup) if objective.kl_warmup else 1.0)
+        seen = self.latents.recognise(networks, batch.images, batch.labels)
+        if objective.importance > 1:
+            return self._weighted_losses(networks, seen, batch, noise["z"], weight)
+        drawn = self.latents.infer(networks, seen, batch.labels, noise["z"] if self.latents.draws else batch.images)
+        reconstruction = -likelihood_of(networks).log_prob(drawn.output, batch.images)
+        if objective.kl == "sampled":
+            kl = cost = -drawn.log_ratio
+        else:
+            kl = cost = torch.stack(list(drawn.kl.values())).sum(0) if len(drawn.kl) > 1 else drawn.kl["kl"]
+            if objective.free_bits:
+                cost = torch.stack([group.clamp(min=objective.free_bits) for group in drawn.kl.values()]).sum(0)
+        loss = reconstruction + (cost if weight == 1 else weight * cost)
+        if "commitment" in drawn.terms:
+            loss = loss + objective.commitment * drawn.terms["commitment"]
+        return {"loss": loss, "reconstruction": reconstruction, **drawn.kl, **drawn.terms, "kl": kl}
 
-    def _posterior(self, networks: Networks, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        mean, log_variance = networks["encoder"](images, labels)
-        # Bounded: an unlucky step must not overflow the exponential (variance from 2e-9 to 2e4).
-        return mean, log_variance.clamp(-20, 10)
+    def _weighted_losses(
+        self, networks: Networks, seen: Features, batch: Batch, noise: Tensor, weight: float
+    ) -> dict[str, Tensor]:
+        """Minus the importance-weighted bound (Burda et al. 2015, arXiv 1509.00519, Eq. 8) for noise `[N, K, size]`."""
+        drawn, reconstruction = self._draw_many(networks, seen, batch.images, batch.labels, noise)
+        log_weights = weight * drawn.log_ratio.view(reconstruction.shape) - reconstruction
+        bound = torch.logsumexp(log_weights, dim=1) - math.log(noise.shape[1])
+        means = {name: value.view(reconstruction.shape).mean(1) for name, value in drawn.kl.items()}
+        kl = torch.stack(list(means.values())).sum(0)
+        return {"loss": -bound, "reconstruction": reconstruction.mean(1), **means, "kl": kl, **drawn.terms}
 
+    def _draw_many(
+        self, networks: Networks, seen: Features, images: Tensor, labels: Tensor | None, noise: Tensor
+    ) -> tuple[Inference, Tensor]:
+        """K draws for each picture: what they give, `[N * K, ...]`, and -log p(x|z) `[N, K]`."""
+        count = noise.shape[1]
+        repeated = tuple(feature.repeat_interleave(count, dim=0) for feature in seen)
+        own = None if labels is None else labels.repeat_interleave(count, dim=0)
+        drawn = self.latents.infer(networks, repeated, own, noise.flatten(0, 1))
+        originals = images.repeat_interleave(count, dim=0)
+        return drawn, -likelihood_of(networks).log_prob(drawn.output, originals).view(-1, count)
+
+    def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
+        if isinstance(self.latents, TokenLatents):
+            networks["quantiser"].update()  # type: ignore[operator]
+
+    @torch.no_grad()
+    def fit(self, networks: Networks, batches: Callable[[], Iterator[Batch]], seed: int) -> None:
+        """The prior, to draws from the aggregate posterior of the training pictures."""
+        if not self.fitted_parts:
+            return
+        generator = generator_for("aggregate", seed)
+        codes, labels = [], []
+        for batch in batches():
+            seen = self.latents.recognise(networks, batch.images, batch.labels)
+            z = torch.randn(len(batch.images), self.latents.size, generator=generator).to(batch.images.device)
+            codes.append(self.latents.codes(networks, seen, batch.labels, z).float())
+            labels.append(batch.labels)
+        known = None if labels[0] is None else torch.cat(cast("list[Tensor]", labels))
+        cast(Prior, networks["prior"]).fit(torch.cat(codes), known, seed)
+
+    # -- sampling --------------------------------------------------------------------------------------------------
     def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
-        return {"z": torch.randn(count, self.config.latent, generator=generator)}
+        size = self.latents.size
+        if purpose == "train":
+            if not self.latents.draws:
+                return {}
+            draws = (self.objective.importance,) if self.objective.importance > 1 else ()
+            return {"z": torch.randn(count, *draws, size, generator=generator)}
+        noise = {"z": torch.randn(count, size, generator=generator)}
+        if self.objective.prior in ("mixture", "auto"):
+            noise["u"] = torch.rand(count, 1, generator=generator)
+        if self.objective.prior in ("second-stage", "auto"):
+            noise["second"] = torch.randn(count, size, generator=generator)
+        return noise
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
-        """The expected picture E[x|z]; temperature scales the standard deviation of z."""
-        return self.decode(networks, noise["z"] * options.temperature, labels)
+        """The expected picture E[x|z], z from the fitted prior where there is one; temperature scales the standard
+        deviation of the normal noise."""
+        noise = {key: value if key == "u" else value * options.temperature for key, value in noise.items()}
+        if self.fitted_parts and options.prior == "fitted":
+            output = self.latents.output(networks, networks["prior"](noise, labels), labels)
+        else:
+            output = self.latents.generate(networks, noise["z"], labels)
+        return likelihood_of(networks).mean(output)
 
+    # -- capabilities ----------------------------------------------------------------------------------------------
     def encode(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Posterior means `[N, latent]`."""
-        return self._posterior(networks, images, labels)[0]
+        """Codes `[N, size]`: posterior means, of a token grid the quantised values."""
+        return self.latents.codes(networks, self.latents.recognise(networks, images, labels), labels)
 
     def decode(self, networks: Networks, codes: Tensor, labels: Tensor | None) -> Tensor:
-        return likelihood_of(networks).mean(networks["decoder"](codes, labels))
+        return likelihood_of(networks).mean(self.latents.output(networks, codes, labels))
+
+    def encode_tokens(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Tokens int64 `[N, h, w]` of pictures, of a network with tokens (`vq`, `fsq`)."""
+        return self._tokens().tokens(networks, self.encode(networks, images, labels))
+
+    def decode_tokens(self, networks: Networks, tokens: Tensor, labels: Tensor | None) -> Tensor:
+        """Pictures float `[-1, 1]` of tokens int64 `[N, h, w]`."""
+        return likelihood_of(networks).mean(self._tokens().of_tokens(networks, tokens, labels))
+
+    def _tokens(self) -> TokenLatents:
+        if not isinstance(self.latents, TokenLatents):
+            raise NotImplementedError(f"vae/{self.network} has no tokens")
+        return self.latents
 
     def log_likelihood(
         self, networks: Networks, images: Tensor, labels: Tensor | None, generator: torch.Generator, samples: int = 1
     ) -> Tensor:
-        """Importance-weighted lower bound of log p(x) in nats `[N]` with K = `samples` (Burda et al. 2015, Eq. 8).
+        """Importance-weighted lower bound of log p(x) in nats `[N]` with K = `samples` (Burda et al. 2015, Eq. 8),
+        under the prior that the network was trained with.
 
-        K = 1 is a one-sample estimate of the evidence lower bound.
+        K = 1 is a one-sample estimate of the evidence lower bound. A network with tokens draws nothing: its bound is
+        log p(x|tokens) with each token as likely as any other, whatever K.
         """
-        mean, log_variance = self._posterior(networks, images, labels)
+        seen = self.latents.recognise(networks, images, labels)
+        samples = samples if self.latents.draws else 1
+        most = max(1, DRAWN_VALUES // (len(images) * likelihood_of(networks).outputs * self.spec.height
+                                       * self.spec.width))  # fmt: skip
         weights = []
-        for _ in range(samples):
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
-            z = mean + torch.exp(0.5 * log_variance) * noise
-            log_likelihood = likelihood_of(networks).log_prob(networks["decoder"](z, labels), images)
-            # log p(z) - log q(z|x); the constants of both normal densities cancel.
-            log_ratio = 0.5 * (noise.square() + log_variance - z.square()).sum(1)
-            weights.append(log_likelihood + log_ratio)
-        return torch.logsumexp(torch.stack(weights), dim=0) - math.log(samples)
+        for start in range(0, samples, most):
+            count = min(most, samples - start)
+            noise = torch.randn(len(images), count, self.latents.size, generator=generator).to(images.device)
+            drawn, reconstruction = self._draw_many(networks, seen, images, labels, noise)
+            weights.append(drawn.log_ratio.view(-1, count) - reconstruction)
+        return torch.logsumexp(torch.cat(weights, dim=1), dim=1) - math.log(samples)
