@@ -70,13 +70,7 @@ def fill_starts(
     if label is not None and space.model.classes:
         labels = torch.full((len(seeds),), label, dtype=torch.long, device=space.device)
     if encoder is not None:
-        codes = encoder(target, known, labels)
-        _, spread = space.statistics()
-        noise = torch.stack(
-            [torch.randn(codes.values.shape[1:], generator=generator_for("filling", seed)) for seed in seeds]
-        )
-        step = torch.where(space.free, VARIETY * spread * noise.to(space.device), 0)
-        return codes.with_values(codes.values + step)
+        return _spread(space, encoder(target, known, labels), seeds)
     parts = []
     for index, seed in enumerate(seeds):
         own = space.of_seeds([generator_for("filling", seed, at).initial_seed() % 10**9 for at in range(TRIES)], label)
@@ -86,14 +80,22 @@ def fill_starts(
         parts.append(own[best : best + 1])
     codes = Codes.cat(parts)
     # Pseudo-Gibbs (Rezende, Mohamed & Wierstra 2014, arXiv 1401.4082, appendix F) with means: what is not known becomes
-    # what the model makes of the whole.
-    if space.encode(target[:1], None if codes.labels is None else codes.labels[:1]) is not None:
-        for _ in range(ROUNDS):
-            filled = torch.where(known, target, space.images(codes))
-            again = space.encode(filled, codes.labels)
-            assert again is not None
-            codes = again
-    return codes
+    # what the model makes of the whole. That leads different seeds to one place, so they are parted again.
+    if space.encode(target[:1], None if codes.labels is None else codes.labels[:1]) is None:
+        return codes
+    for _ in range(ROUNDS):
+        again = space.encode(torch.where(known, target, space.images(codes)), codes.labels)
+        assert again is not None
+        codes = again
+    return _spread(space, codes, seeds)
+
+
+def _spread(space: Space, codes: Codes, seeds: Sequence[int]) -> Codes:
+    """Each code moved away by its seed."""
+    _, spread = space.statistics()
+    shape = codes.values.shape[1:]
+    noise = torch.stack([torch.randn(shape, generator=generator_for("filling", seed)) for seed in seeds])
+    return codes.with_values(codes.values + torch.where(space.free, VARIETY * spread * noise.to(space.device), 0))
 
 
 @torch.inference_mode()

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from zeuxis.editing.spaces import Codes, Space
 from zeuxis.errors import UserError
+from zeuxis.nn.style import EqualLinear
+
+LINEAR = (nn.Linear, EqualLinear)
 
 
 @dataclass(frozen=True)
 class LatentLayer:
     """A linear layer whose input's columns `first` to `first + size` are level `level` of the code."""
 
-    layer: nn.Linear
+    layer: nn.Linear | EqualLinear
     level: int
     size: int
 
@@ -32,17 +35,15 @@ def latent_layers(space: Space) -> list[LatentLayer]:
     codes = space.of_seeds([0, 0], 0 if space.model.classes else None)
     moved = codes.values.clone()
     moved[1] += torch.where(space.free, torch.randn(moved[1].shape, generator=_fixed()).to(moved), 0)
-    difference = (
-        (moved[1] - moved[0]).reshape(-1, moved.shape[-1]) if space.levels > 1 else (moved[1] - moved[0]).view(1, -1)
-    )
-    inputs = [(layer, given) for layer, given in _inputs(space, codes.with_values(moved))]
+    levels = (moved.shape[1], -1) if space.levels > 1 else (1, -1)
+    sizes = space.free.view(levels).sum(1).tolist()  # what is free stands first
+    differences = (moved[1] - moved[0]).view(levels)
     found = []
-    for layer, given in inputs:
+    for layer, given in _inputs(space, codes.with_values(moved)):
         change = (given[1] - given[0]).flatten()
-        for level, wanted in enumerate(difference):
-            size = min(len(wanted), len(change))
-            fits = size * 2 > len(wanted) and torch.allclose(change[:size], wanted[:size], atol=1e-4, rtol=1e-3)
-            if fits and not any(change[size:].abs() > 1e-4):
+        for level, (wanted, size) in enumerate(zip(differences, sizes, strict=True)):
+            fits = len(change) >= size and torch.allclose(change[:size], wanted[:size], atol=1e-4, rtol=1e-3)
+            if fits and not (change[size:].abs() > 1e-4).any():
                 found.append(LatentLayer(layer, level, size))
                 break
     if not found:
@@ -51,19 +52,19 @@ def latent_layers(space: Space) -> list[LatentLayer]:
     return found
 
 
-def _inputs(space: Space, codes: Codes) -> list[tuple[nn.Linear, Tensor]]:
+def _inputs(space: Space, codes: Codes) -> list[tuple[nn.Linear | EqualLinear, Tensor]]:
     """Linear layers and what they are given `[N, ...]` while codes are decoded."""
-    seen: list[tuple[nn.Linear, Tensor]] = []
+    seen: list[tuple[nn.Linear | EqualLinear, Tensor]] = []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, nn.Linear)
+        assert isinstance(layer, LINEAR)
         seen.append((layer, inputs[0].detach().float()))
 
     handles = [
         layer.register_forward_pre_hook(note)
         for network in space.networks.values()
         for layer in network.modules()
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, LINEAR)
     ]
     try:
         space.decode(codes)
@@ -91,7 +92,7 @@ def replaced(layers: Sequence[LatentLayer], outputs: Sequence[Tensor]) -> Iterat
 @torch.no_grad()
 def outputs_of(space: Space, layers: Sequence[LatentLayer], codes: Codes) -> list[Tensor]:
     """What the layers give while codes are decoded."""
-    found: dict[nn.Linear, Tensor] = {}
+    found: dict[nn.Module, Tensor] = {}
     handles = [
         entry.layer.register_forward_hook(lambda layer, inputs, own: found.__setitem__(layer, own.detach().clone()))
         for entry in layers
