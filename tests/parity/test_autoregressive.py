@@ -233,6 +233,20 @@ def test_a_completion_keeps_what_is_known_and_varies_by_noise(name: str) -> None
     assert len({picture.detach().numpy().tobytes() for picture in whole}) == 6
 
 
+def test_known_tokens_are_conditioned_on() -> None:
+    family = make_family("tokens/tiny", GREY)
+    networks = shaken(family)
+    known = torch.zeros(4, 1, 8, 8, dtype=torch.bool)
+    known[:, :, :4] = True
+    noise = family.noise(4, generator_for("c"), "sample")
+    dark, light = (torch.full((4, 1, 8, 8), value) for value in (-1.0, 1.0))
+    assert not torch.equal(*(family.encode(networks, images, None) for images in (dark, light)))
+    below = [
+        family.complete(networks, images, known, None, noise, RenderOptions())[:, :, 6:] for images in (dark, light)
+    ]
+    assert not torch.equal(*below)
+
+
 def test_the_completion_of_a_pixel_network_is_its_sample_given_the_rest() -> None:
     """What is known first in raster order is conditioned on: the same noise goes on as sampling would."""
     family, networks = bound("pixelcnn", GREY)

@@ -32,9 +32,13 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option(help="The real pictures: any form of DATA.")],
     metrics: Annotated[str, typer.Option(help="Comma-separated, such as fd,kid,pr; all that apply when empty.")] = "",
-    num: Annotated[int, typer.Option(min=1, help="Pictures on each side, at most.")] = 10_000,
+    num: Annotated[
+        int | None, typer.Option(min=1, help="Pictures on each side, at most: 10,000, or fewer where drawing is slow.")
+    ] = None,
     features: Annotated[str, typer.Option(help="Extractors: dataset,efficientnet,inception.")] = "dataset",
-    draws: Annotated[int, typer.Option(min=1, help="Independent sets of samples of a model.")] = 3,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Independent sets of samples of a model: 3, or 1 where drawing is slow.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="First of the sampling seeds.")] = 0,
     wrap: Annotated[Wrapped | None, typer.Option(help="Edges of foreign pictures that should meet.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
@@ -57,12 +61,14 @@ def evaluate(
     with waiting(console) as progress:
         progress("reading", 0, 0)
         if (Path(what) / CONFIG).is_file():
-            from zeuxis.evaluation import evaluate_model
+            from zeuxis.evaluation import evaluate_model, usual_protocol
             from zeuxis.evaluation_frames import evaluate_clips
             from zeuxis.planning import choose_device
 
             model = load_model(what)
             dataset, remarks = _data_of(model, data, progress)
+            usual = usual_protocol(model)
+            num, draws = num or usual[0], draws or usual[1]
             judge_model = evaluate_clips if model.family.context else evaluate_model
             rows = judge_model(
                 model, dataset, num=num, metrics=names, features=extractors, draws=draws, seed=seed,
@@ -74,6 +80,7 @@ def evaluate(
         else:
             from zeuxis.evaluation import evaluate as judge
 
+            num = num or 10_000
             dataset, judged, labels, remarks = _foreign(what, data, wrap.value if wrap else "", num, progress)
             chunks = _chunks(judged.train, labels[0])
             rows = judge(

@@ -42,6 +42,10 @@ class Method(ABC):
         self.network, self.config, self.objective, self.training = network, config, objective, training
         self.spec, self.classes = spec, classes
 
+    @property
+    def steps_per_picture(self) -> int:
+        return 1
+
     @abstractmethod
     def build(self) -> dict[str, nn.Module]: ...
 

@@ -48,6 +48,10 @@ class Autoregressive(Family):
     def exact_likelihood(self) -> bool:
         return self.method.exact_likelihood
 
+    @property
+    def steps_per_picture(self) -> int:
+        return self.method.steps_per_picture
+
     def build(self) -> dict[str, nn.Module]:
         return self.method.build()
 

@@ -113,6 +113,10 @@ class Pixels(Method):
         # Uniform numbers per pixel: a mixture takes one more, for the component.
         self.draws = spec.channels + (objective.likelihood == "logistic-mixture")
 
+    @property
+    def steps_per_picture(self) -> int:
+        return self.spec.height * self.spec.width
+
     def build(self) -> dict[str, nn.Module]:
         body = self.network(self.config, self.spec, self.classes)
         own = self.objective

@@ -103,6 +103,10 @@ class Tokens(Method):
         self.factor = factor_of(config.codec, spec)
         self.grid = math.ceil(spec.height / self.factor), math.ceil(spec.width / self.factor)
 
+    @property
+    def steps_per_picture(self) -> int:
+        return self.grid[0] * self.grid[1]
+
     # -- building --------------------------------------------------------------------------------------------------
     def build(self) -> dict[str, nn.Module]:
         return {"codec": make_codec(self.config.codec, self.spec),
