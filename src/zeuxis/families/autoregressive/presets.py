@@ -135,7 +135,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"width": 8, "layers": 2, "kernel": 3, "dilation": 2},
+                "network": {"width": 8, "layers": 2, "kernel": 3},
                 "objective": {"scheduled": 0.5, "start_latent": 4, "start_width": 8},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
