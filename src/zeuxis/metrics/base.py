@@ -22,13 +22,16 @@ class Estimate:
 
     `error` comes from which pictures were generated. `reference_error` comes from which real pictures are at hand: it
     is given where the value estimates one of the whole distribution (kernel distance, extrapolated Fréchet distance,
-    rates in excess of real ones), and None where the value is meant for these reference pictures at this N.
+    rates in excess of real ones), and None where the value is meant for these reference pictures at this N. A value
+    that is, by chance, small comes with a small error where it is a square of what varies evenly: `stretch` is by what
+    the interval reaches farther up than down.
     """
 
     value: float
     error: float | None = None
     reference_error: float | None = None
     note: str = ""
+    stretch: float = 1.0
 
 
 def combine(draws: Sequence[Estimate]) -> tuple[float, tuple[float, float] | None]:
@@ -51,7 +54,7 @@ def combine(draws: Sequence[Estimate]) -> tuple[float, tuple[float, float] | Non
         half = Z * errors[0]
     else:
         return mean, None
-    return mean, (mean - half, mean + half)
+    return mean, (mean - half, mean + half * float(np.mean([draw.stretch for draw in draws])))
 
 
 @dataclass(eq=False)

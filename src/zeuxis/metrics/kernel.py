@@ -69,7 +69,7 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
     The first-order part of side X is var(g) / n with g(x) = 2 (mean k(x, X) - mean k(x, Y)). Estimated from the
     same pictures it also holds twice the second-order variance, 2 v_xx / n^2 + 2 v_xy / (n m) for each side; one of the
     two is taken off. Between equal distributions there is the second order alone, and the first is large just when the
-    value is, by chance: it counts only once the value stands out from that chance.
+    value is, by chance: it counts downwards only once the value stands out from that chance, and upwards always.
     """
     n, m = len(own.rows), len(other.rows)
     own_means, other_means = own.rows / (n - 1), other.rows / (m - 1)
@@ -87,7 +87,8 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
     variances = seconds
     if value > STANDS_OUT * np.sqrt(second) and first > 2 * second:
         variances = [part * (1 - second / first) for part in firsts]
-    return Estimate(value, float(np.sqrt(variances[0])), float(np.sqrt(variances[1])))
+    stretch = float(np.sqrt(max(1.0, (first + second) / sum(variances)))) if sum(variances) else 1.0
+    return Estimate(value, float(np.sqrt(variances[0])), float(np.sqrt(variances[1])), stretch=stretch)
 
 
 def metric(pair: Pair) -> dict[str, Estimate]:

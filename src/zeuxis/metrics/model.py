@@ -102,9 +102,7 @@ def likelihood_estimates(
 def density_of(model: ModelLike) -> str:
     """What `log_likelihood` is of: `continuous` (a density on the [-1, 1] scale), `discrete` (the 8-bit levels), or
     `none` (not normalised)."""
-    likelihood = model.family.settings.get("objective", {}).get("likelihood")
-    discrete = ("logistic-mixture", "categorical", "discrete")
-    return "discrete" if likelihood in discrete else {"gaussian": "continuous"}.get(likelihood, "none")
+    return str(model.family.likelihood_unit)
 
 
 def reconstruction_estimates(
