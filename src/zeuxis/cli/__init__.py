@@ -18,6 +18,7 @@ from zeuxis import __version__  # noqa: E402
 from zeuxis.cli import (  # noqa: E402
     compare,
     compose,
+    cubemap,
     data,
     demo,
     directions,
@@ -59,6 +60,7 @@ app.command("outpaint")(inpaint.outpaint)
 app.command("directions")(directions.directions)
 app.command("encoder")(encoder.encoder)
 app.command("predict")(predict.predict)
+app.command("cubemap")(cubemap.cubemap)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -152,7 +152,7 @@ def train_encoder(
             optimizer.step()
         if progress and step % 10 == 0:
             done = step if budget is None or spent <= step / steps else int(spent * steps)
-            progress(f"encoder, error {float(loss):.3f}", done, steps)
+            progress(f"encoder, error {float(loss.detach()):.3f}", done, steps)
     return Encoder(space, network.eval().requires_grad_(False))
 
 
