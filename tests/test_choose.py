@@ -17,7 +17,7 @@ from zeuxis.planning import bind, recorded, resolve
 
 def settings(network: str | None = None, preset: bool = False, side: int = 32, **facts: Any) -> dict[str, Any]:
     spec = ImageSpec(height=side, width=side, channels=3)
-    _, chosen = choose(Facts(**{"pictures": 50_000, "spec": spec, **facts}), network, preset)
+    _, chosen = choose(Facts(**{"pictures": 50_000, "validation": 2500, "spec": spec, **facts}), network, preset)
     assert all(each.why for each in chosen), "every choice has its reason"
     return {key: value for each in chosen for key, value in each.settings.items()}
 
@@ -27,6 +27,8 @@ def test_many_pictures_are_not_augmented_and_few_are_adaptively() -> None:
     few = settings(pictures=1000, seconds=900.0)
     assert few["augment.probability"] == 0.8 and few["augment.adaptive"] is True
     assert few["augment.kinds"] == list(KINDS) and not {"flip", "rotate"} & set(KINDS)
+    blind = settings(pictures=1000, validation=0)
+    assert blind["augment.ramp"] is True and 0 < blind["augment.probability"] < 0.8 and "augment.adaptive" not in blind
     assert settings(pictures=1000, images=40_000.0)["augment.probability"] == 0, "too short to learn them by heart"
     assert settings(pictures=1000)["augment.probability"] == 0.8, "the preset's own length is long enough"
 
@@ -46,7 +48,7 @@ def test_a_batch_is_at_most_half_of_the_pictures() -> None:
 
 
 def test_a_named_network_is_kept_and_a_named_preset_left_as_it_is() -> None:
-    assert choose(Facts(pictures=100, spec=ImageSpec(height=32, width=32)), "mlp", False)[0] == "mlp"
+    assert choose(Facts(pictures=100, validation=5, spec=ImageSpec(height=32, width=32)), "mlp", False)[0] == "mlp"
     assert "network.width" not in settings("resnet") and settings("resnet", pictures=1000)["augment.adaptive"] is True
     assert settings("dcgan", preset=True) == {}
     assert set(settings("dcgan", preset=True, semi_supervised=True)) == {

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zeuxis import augment
 from zeuxis.config import TrainOptions
-from zeuxis.data import Dataset, Order
+from zeuxis.data import Dataset, Order, Split
 from zeuxis.distributed import current
 from zeuxis.errors import UserError
 from zeuxis.families.base import Batch
@@ -34,13 +34,14 @@ Encode = Callable[[Tensor, Tensor | None], Tensor]  # (images [N, C, H, W], labe
 class Feed:
     """Pictures of the training split in a resumable order, as batches on the device.
 
-    With `semi_supervised`, every batch comes with as many pictures that have a class, in an order of their own.
+    With `semi_supervised`, every batch comes with as many pictures that have a class, in an order of their own; with
+    `watches_validation`, with as many validation pictures.
     With `codes` (array `[1 or 2, pictures, ...]`; the second half is of the mirrored pictures) batches carry them.
     """
 
     def __init__(
         self, dataset: Dataset, conditional: bool, options: TrainOptions, device: torch.device,
-        semi_supervised: bool = False,
+        semi_supervised: bool = False, watches_validation: bool = False,
     ) -> None:  # fmt: skip
         self.split, self.conditional, self.device = dataset.train, conditional, device
         self.labels = kept_labels(dataset.train.labels, options.labels, options.seed)
@@ -49,6 +50,13 @@ class Feed:
         # A class-conditional model learns from the pictures that have a class.
         self.positions = everything[self.labels >= 0] if conditional else everything
         self.labelled = everything[self.labels >= 0] if semi_supervised else None
+        self.val, self.held_out = dataset.val, None
+        if watches_validation:
+            everything = np.arange(len(self.val))
+            self.held_out = everything[self.val.labels >= 0] if conditional else everything
+            if not len(self.held_out):
+                allowed = "only with validation pictures, and there are none"
+                raise UserError("--set augment.adaptive", True, allowed, "--set augment.ramp=true needs none")
         if self.labelled is not None and not len(self.labelled):
             raise UserError("--semi-supervised", dataset.name, "data in which some pictures have a class",
                             "put each class into a sub-folder of its own, the rest into _unlabelled")  # fmt: skip
@@ -65,19 +73,28 @@ class Feed:
         flip = augment.flips(count, generator_for(self.seed, "mirror", images_seen)) if self.mirror else None
         places, pixels = self._wait_for(images_seen, count)
         batch = self._batch(places, None if flip is None else flip[self.world.slice(count)], pixels)
-        return batch if self.labelled is None else replace(batch, labelled=self._labelled(images_seen, count))
+        if self.labelled is not None:
+            labelled = self._beside("labelled", self.split, self.labels, self.labelled, images_seen, count)
+            batch = replace(batch, labelled=labelled)
+        if self.held_out is not None:
+            held_out = self._beside("held out", self.val, self.val.labels, self.held_out, images_seen, count)
+            batch = replace(batch, held_out=held_out)
+        return batch
 
-    def _labelled(self, images_seen: int, count: int) -> Batch:
-        """Pictures that have a class, as many as this process has of a batch."""
-        assert self.labelled is not None
-        order = Order(len(self.labelled), seed_of(self.seed, "labelled order"))
-        positions = self.labelled[order.at(images_seen, count)[self.world.slice(count)]]
-        images = to_float(torch.from_numpy(self.split.take(positions)).to(self.device))
+    def _beside(
+        self, what: str, split: Split, labels: NDArray[np.int64], among: NDArray[np.int64], images_seen: int, count: int
+    ) -> Batch:
+        """Pictures of a split at the positions `among`, as many as this process has of a batch, with their labels where
+        these are needed; in an order of their own."""
+        order = Order(len(among), seed_of(self.seed, what))
+        positions = among[order.at(images_seen, count)[self.world.slice(count)]]
+        images = to_float(torch.from_numpy(split.take(positions)).to(self.device))
         if self.mirror:
-            flip = augment.flips(count, generator_for(self.seed, "mirror labelled", images_seen))
+            flip = augment.flips(count, generator_for(self.seed, f"mirror {what}", images_seen))
             images = augment.mirror(images, flip[self.world.slice(count)])
         images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, torch.from_numpy(self.labels[positions]).to(self.device))
+        needed = self.conditional or what == "labelled"
+        return Batch(images, torch.from_numpy(labels[positions]).to(self.device) if needed else None)
 
     # -- reading ahead ---------------------------------------------------------------------------------------------
     def _read(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

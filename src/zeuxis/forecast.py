@@ -240,7 +240,9 @@ class _Measurement:
 
     def __init__(self, options: TrainOptions, family: Family, dataset: Dataset, device: torch.device) -> None:
         self.options, self.family, self.device = options, family, device
-        self.feed = Feed(dataset, family.conditional, options, device, family.semi_supervised)
+        self.feed = Feed(
+            dataset, family.conditional, options, device, family.semi_supervised, family.watches_validation
+        )
         self.batch = family.training.batch
         self.base = MemoryWatch.now(device)
         self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

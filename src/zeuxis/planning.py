@@ -96,7 +96,9 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, most: 
     images = (torch.rand(size, *family.spec.item_shape, generator=generator) * 2 - 1).to(device)
     labels = torch.zeros(size, dtype=torch.long, device=device)
     labelled = Batch(images, labels) if family.semi_supervised else None
-    batch = Batch(images, labels if family.conditional else None, labelled=labelled)
+    own = labels if family.conditional else None
+    held_out = Batch(images, own) if family.watches_validation else None
+    batch = Batch(images, own, labelled=labelled, held_out=held_out)
 
     def step() -> None:
         for phase in family.stages()[0].phases:
@@ -218,7 +220,8 @@ def choose(options: TrainOptions, dataset: Dataset) -> tuple[str, list[Chosen]]:
     parts = options.model.split("/")
     said = len(parts) + (parts[0] not in FAMILIES)  # 1: the family, 2: its network too, 3: a preset
     facts = Facts(
-        pictures=len(dataset.train), spec=dataset.spec, accelerator=choose_device(options.device).type != "cpu",
+        pictures=len(dataset.train), validation=len(dataset.val), spec=dataset.spec,
+        accelerator=choose_device(options.device).type != "cpu",
         seconds=options.budget, images=None if options.kimg is None else options.kimg * 1000,
         semi_supervised=options.semi_supervised,
     )  # fmt: skip

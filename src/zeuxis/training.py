@@ -123,7 +123,9 @@ class Training:
         self.device = choose_device(self.resolved["device"])
         self.world = current()
         self.clock = Clock(self.world)
-        self.feed = Feed(dataset, family.conditional, options, self.device, family.semi_supervised)
+        self.feed = Feed(
+            dataset, family.conditional, options, self.device, family.semi_supervised, family.watches_validation
+        )
         self.states = StateStore(run.path / "state")
         self.stages = family.stages()
         torch.manual_seed(seed_of(options.seed, "initial weights"))

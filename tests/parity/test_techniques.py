@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +49,9 @@ def seen(family: Family, count: int = 6, seed: int = 0) -> Batch:
     images = torch.rand(count, *SPEC.shape, generator=generator_for("x", seed)) * 2 - 1
     labels = torch.arange(count) % max(1, family.classes)
     labelled = Batch(images.flip(0), labels) if family.semi_supervised else None
-    return Batch(images, labels if family.conditional else None, labelled=labelled)
+    own = labels if family.conditional else None
+    held_out = Batch(images.flip(1), own) if family.watches_validation else None
+    return Batch(images, own, labelled=labelled, held_out=held_out)
 
 
 def step(family: Family, stepper: Stepper, index: int, batch: Batch, progress: float = 0.5) -> dict[str, torch.Tensor]:
@@ -84,7 +87,7 @@ def test_every_technique_trains_and_resumes(technique: str, network: str) -> Non
     for phase in family.stages()[0].phases:
         noise = family.noise(6, generator_for("n"), "train")
         noise["z"] = noise["z"] * torch.nan
-        poisoned = Batch(torch.full((6, *SPEC.shape), torch.nan), seen(family).labels, labelled=seen(family).labelled)
+        poisoned = replace(seen(family), images=torch.full((6, *SPEC.shape), torch.nan))
         assert one.step(phase, poisoned, noise, progress=0.6, average=0.5)[1] == 1
     after = one.state()
     assert all(torch.equal(before[key], after[key]) for key in before), "a skipped step changed something"

@@ -73,19 +73,22 @@ class Batch:
     `[N]`, or None without classes, `codes` `[N, ...]` as `Family.codes` made them, or None in a stage without.
 
     `labelled` are as many pictures of those that have a class, for a family that is `semi_supervised`, else None.
+    `held_out` are as many validation pictures, for a family that `watches_validation`, else None.
     """
 
     images: Tensor
     labels: Tensor | None = None
     codes: Tensor | None = None
     labelled: Batch | None = None
+    held_out: Batch | None = None
 
     def slice(self, start: int, stop: int) -> Batch:
         """Pictures `start` to `stop` of the batch."""
         labels = None if self.labels is None else self.labels[start:stop]
         codes = None if self.codes is None else self.codes[start:stop]
         labelled = None if self.labelled is None else self.labelled.slice(start, stop)
-        return Batch(self.images[start:stop], labels, codes, labelled)
+        held_out = None if self.held_out is None else self.held_out.slice(start, stop)
+        return Batch(self.images[start:stop], labels, codes, labelled, held_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +116,11 @@ class Preset:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a family may choose settings by: the pictures, the machine, and the length in `seconds` or `images` shown
-    where one was given."""
+    """What a family may choose settings by: how many pictures there are for training and validation, the machine, and
+    the length in `seconds` or `images` shown where one was given."""
 
     pictures: int
+    validation: int
     spec: ImageSpec
     accelerator: bool = False
     seconds: float | None = None
@@ -222,6 +226,11 @@ class Family(ABC):
     def semi_supervised(self) -> bool:
         """Whether it learns to tell `classes` apart from some pictures with a class beside all pictures without:
         batches carry `labelled` and no labels, and no picture is made of a class."""
+        return False
+
+    @property
+    def watches_validation(self) -> bool:
+        """Whether batches carry `held_out` pictures, which it looks at and does not learn from."""
         return False
 
     @property

@@ -6,6 +6,8 @@ from zeuxis.families.base import Chosen, Facts
 
 NETWORK = "dcgan"  # what docs/benchmarks.md measures; another takes its place when it is measured to be better
 FEW = 20_000  # pictures, from which on a discriminator of this size does not learn them by heart in hours
+HELD_OUT = 20  # validation pictures, fewer than which say nothing of what D learned by heart
+RAMP = 0.3  # where the probability ends without them, as in Huang et al. 2024 for small data
 PASSES = 50  # over the pictures, below which it does not get to it either
 KINDS = (
     "shift",
@@ -75,7 +77,13 @@ def augmentation(facts: Facts) -> Chosen:
         if pictures < FEW:
             why = f"each of {pictures:,} pictures is shown about {times:.0f} times, fewer than {PASSES}"
         return Chosen("augment.probability", 0.0, why, yields_to=("augment.",))
-    why = f"{pictures:,} pictures are few (under {FEW:,}): as much as keeps D from learning them by heart"
+    few = f"{pictures:,} pictures are few (under {FEW:,})"
+    if facts.validation < HELD_OUT:
+        why = f"{few}, and {facts.validation} for validation too few to adapt by ({HELD_OUT}): a fixed rise"
+        return Chosen(
+            "augment.probability", RAMP, why, {"augment.ramp": True, "augment.kinds": list(KINDS)}, ("augment.",)
+        )
+    why = f"{few}: as much as keeps D from learning them by heart"
     also = {"augment.adaptive": True, "augment.kinds": list(KINDS)}
     return Chosen("augment.probability", 0.8, why, also, ("augment.",))
 

@@ -68,28 +68,20 @@ def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Adversarial:
-    """One line of the `LOSSES` table; a `relativistic` generator loss looks at real logits too.
-
-    `undecided` is the logit at which D takes a picture for neither; None where only differences of logits count.
-    """
+    """One line of the `LOSSES` table; a `relativistic` generator loss looks at real logits too."""
 
     discriminator: Loss
     generator: Loss
     relativistic: bool = False
-    undecided: float | None = 0.0
-
-    def margin(self, real: Tensor, fake: Tensor) -> Tensor:
-        """How right D is about each real picture `[N]`: positive where it tells it from a generated one."""
-        return real - (fake if self.undecided is None else self.undecided)
 
 
 LOSSES: dict[str, Adversarial] = {
-    "relativistic": Adversarial(relativistic_discriminator, relativistic_generator, relativistic=True, undecided=None),
+    "relativistic": Adversarial(relativistic_discriminator, relativistic_generator, relativistic=True),
     "non-saturating": Adversarial(minimax_discriminator, non_saturating_generator),
     "minimax": Adversarial(minimax_discriminator, minimax_generator),
-    "least-squares": Adversarial(least_squares_discriminator, least_squares_generator, undecided=0.5),
+    "least-squares": Adversarial(least_squares_discriminator, least_squares_generator),
     "hinge": Adversarial(hinge_discriminator, mean_logit_generator),
-    "wasserstein": Adversarial(wasserstein_discriminator, mean_logit_generator, undecided=None),
+    "wasserstein": Adversarial(wasserstein_discriminator, mean_logit_generator),
 }
 
 

@@ -29,7 +29,7 @@ from zeuxis.families.base import (
     TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.gan import NETWORKS
-from zeuxis.families.gan.adaptive import Adaptive, paired_target
+from zeuxis.families.gan.adaptive import Adaptive
 from zeuxis.families.gan.choose import choose
 from zeuxis.families.gan.losses import LOSSES, gradient_penalty, path_lengths, squared_differences, squared_gradients
 from zeuxis.families.gan.pair import FeatureDiscriminator, Head, LatentGenerator, ProjectionHead, draw_latents
@@ -121,6 +121,10 @@ class GAN(Family):
         return self.objective.semi_supervised
 
     @property
+    def watches_validation(self) -> bool:
+        return self.augment.adaptive
+
+    @property
     def model_parts(self) -> tuple[str, ...]:
         return ("generator", "discriminator") if self.semi_supervised else ("generator",)
 
@@ -164,8 +168,8 @@ class GAN(Family):
                 terms |= self._class_losses(networks, batch, noise, strength)
                 terms["loss"] = terms["loss"] + terms["supervised"]
             if self.augment.adaptive and phase.name == "discriminator":
-                margin = LOSSES[self.objective.loss].margin(terms["real"], terms["fake"])
-                adaptive_of(networks).see(margin, progress)
+                terms["held out"] = self._held_out_logits(networks, batch, noise, strength)
+                adaptive_of(networks).see(terms["real"], terms["held out"], terms["fake"], progress)
                 terms["augmentation"] = adaptive_of(networks).probability_now.clone()
         weight = self.objective.historical_averaging
         if weight and phase.name != "penalty":
@@ -193,6 +197,14 @@ class GAN(Family):
         terms = self._adversarial(*self._logits(networks, (batch.images, fakes), batch.labels))
         return {"loss": terms["adversarial"], **terms}
 
+    @torch.no_grad()
+    def _held_out_logits(self, networks: Networks, batch: Batch, noise: Noise, strength: float | Tensor) -> Tensor:
+        """D's logits `[N]` of validation pictures, augmented like all others."""
+        assert batch.held_out is not None, "a family that watches validation pictures is given them with each batch"
+        images = self._augmented(batch.held_out.images, noise, "held out", strength)
+        logits: Tensor = networks["discriminator"](images, batch.held_out.labels)
+        return logits
+
     def _class_losses(
         self, networks: Networks, batch: Batch, noise: Noise, strength: float | Tensor
     ) -> dict[str, Tensor]:
@@ -206,10 +218,8 @@ class GAN(Family):
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
         if phase.name == "discriminator" and self.augment.adaptive:
-            target, settings = self.augment.target, self.augment
-            if LOSSES[self.objective.loss].undecided is None:
-                target = paired_target(target)
-            adaptive_of(networks).update(target, settings.probability, settings.reach, self.training.batch)
+            settings = self.augment
+            adaptive_of(networks).update(settings.target, settings.probability, settings.reach, self.training.batch)
         if self.objective.historical_averaging and phase.name in ("discriminator", "generator"):
             cast(History, networks["history"]).update(phase.name, networks[phase.name])
 
@@ -332,7 +342,7 @@ class GAN(Family):
                 if objective.finite and asked:
                     noise[name] = torch.randn(count, *self.spec.shape, generator=generator)
         if purpose == "train" and self.augment.probability:
-            sides = ("real", "fake", "labelled") if self.semi_supervised else ("real", "fake")
+            sides = ["real", "fake"] + ["labelled"] * self.semi_supervised + ["held out"] * self.augment.adaptive
             noise |= {f"augment {side}": draw(count, generator) for side in sides}
         return noise
 

@@ -77,16 +77,16 @@ class AugmentConfig(Config):
     """What is done to pictures before the discriminator sees them: each of `kinds` with `probability` (0: nothing).
 
     With `ramp` the probability rises from 0 to `probability` over the run by a cosine (Huang et al. 2024, section 4).
-    With `adaptive` it is at most `probability`, and moves so that the discriminator is right on training pictures to
-    the degree `target` (Karras et al. 2020, arXiv 2006.06676, section 3.1); it can go from 0 to 1 in the share `reach`
-    of the run.
+    With `adaptive` it is at most `probability`, and rises while the discriminator takes validation pictures for
+    generated ones to a degree above `target`, 0 to 1 (r_v of Karras et al. 2020, arXiv 2006.06676, Eq. 1), else falls;
+    it can go from 0 to 1 in the share `reach` of the run.
     """
 
     probability: float = Field(default=0.0, ge=0, le=0.9)
     kinds: tuple[Kind, ...] = KINDS
     ramp: bool = False
     adaptive: bool = False
-    target: float = Field(default=0.6, gt=0, lt=1)
+    target: float = Field(default=0.3, gt=0, lt=1)
     reach: float = Field(default=0.2, gt=0, le=1)
 
     @model_validator(mode="after")
