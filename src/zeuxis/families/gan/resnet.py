@@ -71,6 +71,9 @@ class Generator(LatentGenerator):
         for layer in (self.project, self.to_picture, *self.narrows):
             if not isinstance(layer, nn.Identity):
                 scaled_normal_(layer, 1.0)
+        # The pixels of a patch start equal, without a pattern (Aitken et al. 2017, arXiv 1707.02937).
+        kernels = self.to_picture.weight.data.unflatten(0, (self.patch**2, -1))
+        kernels.copy_(kernels[:1].clone().expand_as(kernels))
 
     def map(self, z: Tensor, labels: Tensor | None, truncation: float = 1.0) -> Tensor:
         return z_as_latent(z, self.embed, labels, truncation)
