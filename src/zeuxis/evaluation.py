@@ -48,7 +48,7 @@ SELECTION_GENERATED, SELECTION_REFERENCE = 1000, 2000
 SELECTION_FEATURES = "random"
 MAX_TRAINING = 200_000  # training pictures among which copies are looked for
 LEAK_PICTURES = 1000  # generated, that are looked at for traces of augmentation
-METRICS_VERSION = 2  # part of the cache key of floors
+METRICS_VERSION = 3  # part of the cache key of floors
 FIXED = {"pixels": of_pixels, "appearance": of_appearance, "classifier": of_classifier}
 # Numbers in the name of a model selected by them would be no judgement: `random` is for choosing alone.
 REPORTING = tuple(name for name in EXTRACTORS if name != SELECTION_FEATURES)

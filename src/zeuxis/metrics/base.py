@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ class Side:
 
     features: Features
     columns: dict[str, slice] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)  # what a metric computed of this side alone
 
     def __len__(self) -> int:
         return len(self.features)

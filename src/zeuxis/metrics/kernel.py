@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from zeuxis.metrics.base import Estimate, Pair
+from zeuxis.metrics.base import Estimate, Pair, Side
 from zeuxis.metrics.distances import Features
 
 ROWS = 512
@@ -35,21 +35,29 @@ def kernel_distance(generated: Features, reference: Features) -> float:
 
 
 def kernel_sums(a: Features, b: Features | None) -> Sums:
-    """Sums of k over all pairs of rows of `a` and `b`; without `b` over all pairs of different rows of `a`."""
+    """Sums of k over all pairs of rows of `a` and `b`; without `b` over all pairs of different rows of `a`, each
+    computed once."""
     left = torch.from_numpy(np.ascontiguousarray(a))
     right = left if b is None else torch.from_numpy(np.ascontiguousarray(b))
-    rows, columns, squares = np.empty(len(left)), torch.zeros(len(right), dtype=torch.float64), 0.0
-    one = torch.ones((), dtype=torch.float64)
+    rows, columns = torch.zeros(len(left), dtype=torch.float64), torch.zeros(len(right), dtype=torch.float64)
+    squares, one = 0.0, torch.ones((), dtype=torch.float64)
     for start in range(0, len(left), ROWS):
-        block = torch.addmm(one, left[start : start + ROWS], right.T, alpha=1 / a.shape[1])
-        block = block.square() * block
+        stop = min(start + ROWS, len(left))
+        first = start if b is None else 0  # below the diagonal is what was above it
+        block = torch.addmm(one, left[start:stop], right[first:].T, alpha=1 / a.shape[1])
+        block = block.square().mul_(block)
         if b is None:
-            block[torch.arange(len(block)), torch.arange(start, start + len(block))] = 0
-        rows[start : start + ROWS] = block.sum(1).numpy()
-        columns += block.sum(0)
-        squares += float(block.square_().sum())
+            block[torch.arange(len(block)), torch.arange(len(block))] = 0
+            beyond = block[:, len(block) :]
+            rows[start:stop] += block.sum(1)
+            rows[stop:] += beyond.sum(0)
+            squares += float(beyond.flatten().dot(beyond.flatten())) if beyond.numel() else 0.0
+        else:
+            rows[start:stop] = block.sum(1)
+            columns += block.sum(0)
+        squares += float(block.flatten().dot(block.flatten()))
     pairs = len(left) * len(right) - (len(left) if b is None else 0)
-    return Sums(rows, columns.numpy(), squares, pairs)
+    return Sums(rows.numpy(), (rows if b is None else columns).numpy(), squares, pairs)
 
 
 def _distance(own: Sums, other: Sums, between: Sums) -> float:
@@ -93,5 +101,13 @@ def distance_with_errors(own: Sums, other: Sums, between: Sums) -> Estimate:
 
 def metric(pair: Pair) -> dict[str, Estimate]:
     """`kid`."""
-    own, other = kernel_sums(pair.generated.features, None), kernel_sums(pair.reference.features, None)
+    own, other = (_own_sums(side) for side in (pair.generated, pair.reference))
     return {"kid": distance_with_errors(own, other, kernel_sums(pair.generated.features, pair.reference.features))}
+
+
+def _own_sums(side: Side) -> Sums:
+    """The sums of a side with itself, which several references or draws ask for."""
+    if "kernel" not in side.kept:
+        side.kept["kernel"] = kernel_sums(side.features, None)
+    sums: Sums = side.kept["kernel"]
+    return sums
