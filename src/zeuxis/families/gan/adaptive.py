@@ -4,8 +4,8 @@ learning the training pictures by heart.
 Of the paper's two measures of that, r_v is taken (Eq. 1): (E D(train) - E D(validation)) / (E D(train) - E D(fake)), 0
 where D takes validation pictures for training pictures, 1 where it takes them for generated ones. The other, r_t =
 E[sign(D(train))], supposes that the sign of a logit means something. Under a relativistic or Wasserstein loss it does
-not: a constant added to D changes no loss; in r_v it cancels. The sign of D(train) - D(fake) is no way out either: where
-few pictures are learned by heart the generator learns to copy them, and that sign falls instead of rising.
+not: a constant added to D changes no loss; in r_v it cancels. The sign of D(train) - D(fake) is no way out either:
+where few pictures are learned by heart the generator learns to copy them, and that sign falls instead of rising.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ STEPS = 4  # steps from one change of the probability to the next, as in the pap
 class Adaptive(nn.Module):
     """The probability of augmentation and what it follows, in buffers: part of the resume state, on the device.
 
-    `see` adds up logits, `update` moves the probability every few steps, up or down by as much as the run went on since,
-    divided by `reach` (the share of a run in which it can go from 0 to 1). It stays within 0 and `most`.
+    `see` adds up logits, `update` moves the probability every few steps, up or down by as much as the run went on
+    since, divided by `reach` (the share of a run in which it can go from 0 to 1). It stays within 0 and `most`.
     """
 
     def __init__(self) -> None:
