@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +109,17 @@ def test_what_cannot_be_had_is_refused_in_one_line(rgba: Dataset, options: dict[
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="--features: got 'clip', allowed: dataset, efficientnet, inception;"):
         evaluate(rgba.train.batches(64), rgba, features=("clip",))
+
+
+def test_inception_that_cannot_be_had_is_one_line(
+    rgba: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without torch-fidelity it says how to get it; with it, which weights are missing."""
+    monkeypatch.setenv("ZEUXIS_INCEPTION", str(tmp_path / "missing.pth"))
+    words = "pip install torch-fidelity" if find_spec("torch_fidelity") is None else "weights-inception-2015-12-05"
+    with pytest.raises(UserError, match=f"--features: got 'inception'.*{words}") as error:
+        evaluate(rgba.train.batches(64), rgba, features=("inception",))
+    assert "\n" not in str(error.value)
 
 
 def model_of(name: str, dataset: Dataset, *, conditional: bool = False) -> Model:
