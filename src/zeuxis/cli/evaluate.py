@@ -42,6 +42,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="First of the sampling seeds.")] = 0,
     wrap: Annotated[Wrapped | None, typer.Option(help="Edges of foreign pictures that should meet.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="That draw and look in turns; the table is the same.")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON too.")
     ] = None,
@@ -53,10 +54,15 @@ def evaluate(
     from rich.console import Console
 
     from zeuxis.checkpoint import CONFIG, load_model
+    from zeuxis.cli import launch
     from zeuxis.cli.show import waiting
+    from zeuxis.distributed import join, leave
     from zeuxis.errors import UserError
 
-    console = Console()
+    if processes > 1 and not launch.started_by_us():
+        raise typer.Exit(launch.launch(processes))
+    world = join(device)
+    console = Console(quiet=not world.is_writer)
     names, extractors = _names(metrics), _names(features) or ["dataset"]
     with waiting(console) as progress:
         progress("reading", 0, 0)
@@ -76,7 +82,8 @@ def evaluate(
             )  # fmt: skip
             if sheet is not None and model.family.context:
                 raise UserError("--sheet", str(sheet), "pictures", "snapshots of a run show predicted frames")
-            pictures = None if sheet is None else _samples(model, seed, min(num, SHEET_PICTURES))
+            own = sheet is not None and world.is_writer
+            pictures = _samples(model, seed, min(num, SHEET_PICTURES)) if own else None
         else:
             from zeuxis.evaluation import evaluate as judge
 
@@ -87,6 +94,9 @@ def evaluate(
                 chunks, dataset, num=num, metrics=names, features=extractors, labels=labels[1], progress=progress
             )
             pictures = None if sheet is None else judged.train.take(labels[0][:SHEET_PICTURES])
+        leave()
+        if not world.is_writer:
+            return
         if sheet is not None and pictures is not None:
             _write_sheet(sheet, pictures, dataset, extractors[0], progress)
     console.print(metric_table(rows))
