@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.autoregressive.outputs import Categorical, LogisticMixture, choose, inverse_cdf
-from zeuxis.families.base import Family, RenderOptions
+from zeuxis.families.base import Batch, Family, RenderOptions
 from zeuxis.nn.logistic import discretised_logistic, mixture_log_prob, quantised
 from zeuxis.nn.scan import scan, scan_by_steps
 from zeuxis.randomness import generator_for
+from zeuxis.steps import Stepper
 
 GREY = ImageSpec(height=8, width=8, channels=1)
 WIDE = ImageSpec(height=4, width=8, channels=3)
@@ -255,3 +256,26 @@ def test_the_completion_of_a_pixel_network_is_its_sample_given_the_rest() -> Non
     known = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     known[:, :, :5] = True
     torch.testing.assert_close(family.complete(networks, sample, known, None, noise, RenderOptions()), sample)
+
+
+def test_a_given_codec_stays_as_it_is() -> None:
+    """`objective.codec_share=0`: the stage's one step moves nothing of it."""
+    family = make_family("tokens/tiny", GREY, settings={"objective.codec_share": 0.0, "network.codec.quantiser": "vq"})
+    assert [stage.share for stage in family.stages()] == [0, 1]
+    torch.manual_seed(0)
+    stepper = Stepper(family, family.build(), "float32")
+    before = {key: value.clone() for key, value in stepper.state().items() if key.startswith("network.")}
+    phase = family.stages()[0].phases[0]
+    stepper.step(phase, Batch(levels_of(8, GREY)), family.noise(8, generator_for("n"), "train"), progress=0.5,
+                 average=None)  # fmt: skip
+    assert all(torch.equal(value, stepper.state()[key]) for key, value in before.items())
+
+
+def test_the_codec_of_a_vae_is_taken_by_name() -> None:
+    """`--init` of a `vae/fsq` model gives all of encoder and decoder, and nothing of the prior."""
+    codec = {f"network.codec.{key}": value for key, value in {"width": 8, "max_width": 8, "blocks": 1}.items()}
+    ours = make_family("tokens/tiny", GREY, settings=codec).build()
+    theirs = make_family("vae/fsq/tiny", GREY).build()
+    for part in ("encoder", "decoder"):
+        shapes = [{key: value.shape for key, value in own[part].state_dict().items()} for own in (ours, theirs)]
+        assert shapes[0] == shapes[1]

@@ -3,7 +3,9 @@ them (van den Oord et al. 2017, arXiv 1711.00937; Esser et al. 2021, arXiv 2012.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -20,6 +22,7 @@ from zeuxis.families.base import Batch, Networks, Noise, Phase, RenderOptions, S
 from zeuxis.nn.codec import Codec
 from zeuxis.nn.quantise import FSQ, VQ, fsq_levels
 
+CODEC = ("encoder", "quantiser", "decoder")  # the parts of stage `codec`, named as in a VAE
 MOST_TOKENS = 100  # per picture, where the factor is chosen
 COMMITMENT = 0.25  # weight of the encoder's distance to the codes (van den Oord et al. 2017, section 3.2)
 CODE_CHANNELS = 16  # of a vector quantiser
@@ -48,10 +51,11 @@ class TokensConfig(Config):
 
 
 class TokensObjective(Config):
-    """`codec_share` of the run trains the codec; `label_drop` of the pictures hide their class from the prior, so that
-    it can be guided away from pictures of any class (Ho & Salimans 2022, arXiv 2207.12598)."""
+    """`codec_share` of the run trains the codec; 0 leaves it as `--init` gave it (a `vae/fsq` or `vae/vq` with the
+    settings of `network.codec`). `label_drop` of the pictures hide their class from the prior, so that it can be guided
+    away from pictures of any class (Ho & Salimans 2022, arXiv 2207.12598)."""
 
-    codec_share: float = Field(default=0.3, gt=0, lt=1)
+    codec_share: float = Field(default=0.3, ge=0, lt=1)
     label_drop: float = Field(default=0.1, ge=0, lt=1)
 
 
@@ -84,6 +88,19 @@ def make_prior(config: TokensConfig, spec: ImageSpec, classes: int) -> Recurrent
     return RecurrentPrior(grid, codes, config.width, config.layers, config.expand, classes)
 
 
+@contextlib.contextmanager
+def resting(network: nn.Module | None) -> Iterator[None]:
+    """Within the block the network is in evaluation mode: a quantiser counts its codes in training only."""
+    was = network is not None and network.training
+    if network is not None:
+        network.eval()
+    try:
+        yield
+    finally:
+        if network is not None:
+            network.train(was)
+
+
 class Tokens(Method):
     """Two stages: `codec` (pictures to tokens and back), then `prior` (tokens given the tokens before)."""
 
@@ -109,17 +126,18 @@ class Tokens(Method):
 
     # -- building --------------------------------------------------------------------------------------------------
     def build(self) -> dict[str, nn.Module]:
-        return {"codec": make_codec(self.config.codec, self.spec),
-                "prior": self.network(self.config, self.spec, self.classes)}  # fmt: skip
+        codec = make_codec(self.config.codec, self.spec)
+        prior = self.network(self.config, self.spec, self.classes)
+        return {"encoder": codec.encoder, "quantiser": codec.quantiser, "decoder": codec.decoder, "prior": prior}
 
     @property
     def model_parts(self) -> tuple[str, ...]:
-        return ("codec", "prior")
+        return (*CODEC, "prior")
 
     def stages(self) -> list[Stage]:
-        share = self.objective.codec_share
+        share = self.objective.codec_share  # 0: one step, which changes nothing
         return [
-            Stage(name="codec", phases=(Phase(name="codec", parts=("codec",)),), share=share),
+            Stage(name="codec", phases=(Phase(name="codec", parts=CODEC),), share=share),
             Stage(name="prior", phases=(Phase(name="prior", parts=("prior",)),), share=1 - share, codes=True),
         ]
 
@@ -128,18 +146,21 @@ class Tokens(Method):
         self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
     ) -> dict[str, Tensor]:
         if phase.name == "codec":
-            return self._codec_losses(networks, batch, noise)
+            return self._codec_losses(networks, batch)
         return self._prior_losses(networks, batch, noise)
 
-    def _codec_losses(self, networks: Networks, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+    def _codec_losses(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
         """Absolute and squared differences of pixels, summed over a picture, and the quantiser's own terms."""
-        decoded, _, terms = networks["codec"](batch.images)
+        given = self.objective.codec_share == 0
+        with resting(networks["quantiser"] if given else None):
+            quantised, _, terms = networks["quantiser"](networks["encoder"](batch.images, None))
+        decoded = networks["decoder"](quantised, None)
         difference = (decoded.float() - batch.images).flatten(1)
         absolute, squared = difference.abs().sum(1), difference.square().sum(1)
         loss = absolute + squared
         if "commitment" in terms:
             loss = loss + COMMITMENT * terms["commitment"]
-        return {"loss": loss, "squared error": squared, **terms}
+        return {"loss": 0 * loss if given else loss, "squared error": squared, **terms}
 
     def _prior_losses(self, networks: Networks, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Negative log likelihood of the tokens in nats per picture, and per token."""
@@ -155,20 +176,16 @@ class Tokens(Method):
         return {"loss": watched, "nats per token": nats.mean(1)}
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
-        if phase.name == "codec":
-            cast(Codec, networks["codec"]).quantiser.update()
+        if phase.name == "codec" and self.objective.codec_share > 0:
+            cast("FSQ | VQ", networks["quantiser"]).update()
 
     def codes(self, stage: Stage, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
         """Tokens int64 `[N, h, w]`."""
         return self._tokens(networks, images)
 
     def _tokens(self, networks: Networks, images: Tensor) -> Tensor:
-        codec = cast(Codec, networks["codec"])
-        was = codec.training
-        codec.eval()  # the quantiser counts its codes in training only
-        with torch.no_grad():
-            tokens = codec.encode(images)
-        codec.train(was)
+        with torch.no_grad(), resting(networks["quantiser"]):
+            tokens: Tensor = networks["quantiser"](networks["encoder"](images, None))[1]
         return tokens
 
     # -- sampling --------------------------------------------------------------------------------------------------
@@ -205,16 +222,15 @@ class Tokens(Method):
         return canvas
 
     def _decoded(self, networks: Networks, tokens: Tensor) -> Tensor:
-        return cast(Codec, networks["codec"]).decode_tokens(tokens).float().clamp(-1, 1)
+        return self.decode(networks, cast("FSQ | VQ", networks["quantiser"]).decode_tokens(tokens), None)
 
     # -- capabilities ----------------------------------------------------------------------------------------------
     def encode(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
         """Quantised vectors `[N, D, h, w]`: unlike tokens they can be mixed."""
-        codec = cast(Codec, networks["codec"])
-        return codec.quantiser.decode_tokens(self._tokens(networks, images))
+        return cast("FSQ | VQ", networks["quantiser"]).decode_tokens(self._tokens(networks, images))
 
     def decode(self, networks: Networks, codes: Tensor, labels: Tensor | None) -> Tensor:
-        decoded: Tensor = cast(Codec, networks["codec"]).decoder(codes, None)
+        decoded: Tensor = networks["decoder"](codes, None)
         return decoded.float().clamp(-1, 1)
 
     def complete(
