@@ -144,10 +144,11 @@ TURNS: dict[str, tuple[float, float, str, str]] = {
 
 def render_options(
     model: Model, *, truncation: float | None = None, temperature: float | None = None, top_k: int | None = None,
-    top_p: float | None = None, guidance: float | None = None,
+    top_p: float | None = None, guidance: float | None = None, prior: str | None = None,
 ) -> RenderOptions:  # fmt: skip
     """The options that were given, each checked against what the model's family can turn."""
-    given = {"truncation": truncation, "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    given = {"truncation": truncation, "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance,
+             "prior": prior}  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
@@ -155,6 +156,10 @@ def render_options(
             turnable = ", ".join(f"--{option.replace('_', '-')}" for option in model.family.render_options)
             step = f"{model.name} has no {name.replace('_', '-')}"
             raise UserError(flag, value, turnable or "no such option for this model", step)
+        if name == "prior":
+            if value not in ("fitted", "standard"):
+                raise UserError(flag, value, "fitted, standard", "try --prior standard")
+            continue
         low, high, words, example = TURNS[name]
         if not low <= value <= high:
             raise UserError(flag, value, words, f"try {flag} {example}")

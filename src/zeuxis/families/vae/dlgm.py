@@ -71,7 +71,7 @@ class Decoder(nn.Module):
             for _ in range(config.layers - 1)
         )
         for scale in self.scale:
-            nn.init.eye_(scale.weight)  # noise as it comes
+            nn.init.eye_(scale.weight)  # type: ignore[arg-type]  # noise as it comes
         self.to_picture = nn.Sequential(
             nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
             nn.Linear(hidden, outputs * spec.height * spec.width),

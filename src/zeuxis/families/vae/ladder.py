@@ -149,8 +149,8 @@ class Block(nn.Module):
         prior = self.prior(x)
         p_mean, p_log = self._normal(prior[:, : 2 * self.latent])
         normals = None
-        if code is not None:
-            z = code
+        if noise is None:
+            z = code if code is not None else p_mean
         elif feature is not None:
             q_mean, q_log = self._normal(self.posterior(torch.cat([x, feature], dim=1)))
             z = q_mean + torch.exp(q_log) * noise

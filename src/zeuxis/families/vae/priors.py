@@ -45,6 +45,12 @@ class Mixture(Density):
     """Normals with the covariance of their largest axes and one variance for the rest (Tipping & Bishop 1999): all axes
     where there are few latents."""
 
+    weights: Tensor
+    means: Tensor
+    axes: Tensor
+    deviations: Tensor
+    rest: Tensor
+
     def __init__(self, latents: int) -> None:
         super().__init__()
         self.rank = min(latents, 256 if latents <= 4096 else 64)
@@ -121,6 +127,8 @@ class Mixture(Density):
 class Coupling(nn.Module):
     """Scales and moves one half of the values by a network of the other (Dinh et al. 2017, arXiv 1605.08803, Eqs. 7
     and 8)."""
+
+    mask: Tensor
 
     def __init__(self, latents: int, hidden: int, even: bool) -> None:
         super().__init__()
@@ -237,6 +245,10 @@ class Prior(nn.Module):
 
     With classes, each has a mean of its own; the density is of what is left, standardised.
     """
+
+    shift: Tensor
+    scale: Tensor
+    held_out: Tensor
 
     def __init__(self, kind: PriorName, latents: int, classes: int) -> None:
         super().__init__()
