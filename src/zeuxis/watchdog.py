@@ -27,8 +27,8 @@ SKIPS_IN_A_ROW = 10  # steps that are not finite
 DEAD, WON = 0.25, 0.98  # pair accuracy of a discriminator that is fooled by most, by next to nothing
 NO_SIGNAL, TOO_MUCH_SIGNAL = 0.02, 50.0  # of the usual length of the generator's gradient
 SPIKE = 20.0  # times the 95% quantile of the gradient's length
-JUMP, LEAST_JUMP = 10.0, 0.1  # times the largest change of a part's weights so far; as a logarithm, at least
-COLLAPSED, FLAT = 0.2, 0.05  # diversity of samples: of the best so far, of the pictures'
+JUMP, LEAST_JUMP = 8.0, 0.15  # times the 95% quantile of how a part's weights change in length; at least (logarithm)
+COLLAPSED, FLAT = 0.2, 0.02  # diversity of samples: of the best so far, of the pictures'
 COVERED = 0.5  # coverage, of the best so far
 TWICE, LOST = 2.0, 0.5  # the metric: times its best; share of all that was gained
 
@@ -119,23 +119,24 @@ def gradient_spike(history: History) -> str:
 
 
 def weight_jump(history: History) -> str:
-    """The weights of a part change far faster than they ever did."""
+    """The weights of a part change far faster than 95 times of 100: steps have become far too large."""
     for term in history.ending("/weight norm"):
         now, before = history.split(term, 4)
         if len(before) < KNOWN or min(*now, *before) <= 0:
             continue
-        usual = max(abs(math.log(later / earlier)) for earlier, later in zip(before, before[3:], strict=False))
+        changes = [abs(math.log(later / earlier)) for earlier, later in zip(before, before[3:], strict=False)]
+        usual = quantiles(changes, n=20)[-1]
         change = abs(math.log(now[-1] / now[0]))
         if change > max(LEAST_JUMP, JUMP * usual):
             times, part = change / max(usual, 1e-6), term.removesuffix("/weight norm")
-            return f"the weights of the {part} change {times:.0f} times as fast as ever"
+            return f"the weights of the {part} change {times:.0f} times as fast as usual"
     return ""
 
 
 def collapse(history: History) -> str:
     """Samples of fixed seeds have become alike."""
     values = history.evaluations.get("diversity", [])
-    if len(values) < 2 or max(values) < 2 * FLAT or values[-1] >= COLLAPSED * max(values):
+    if len(values) < 2 or max(values) < 0.1 or values[-1] >= COLLAPSED * max(values):
         return ""
     return f"samples have become alike: they differ {values[-1] / max(values):.2g} times as much as before"
 
@@ -199,7 +200,7 @@ RULES: dict[str, Rule] = {
     "gradient spike": Rule(gradient_spike, "statistics"),
     "weights jump": Rule(weight_jump, "statistics"),
     "collapse": Rule(collapse, "evaluation"),
-    "no diversity": Rule(never_diverse, "evaluation", in_a_row=2, warmup=0.2, action="tell"),
+    "no diversity": Rule(never_diverse, "evaluation", in_a_row=2, warmup=0.4, action="tell"),
     "lost coverage": Rule(lost_coverage, "evaluation"),
     "twice the best": Rule(twice_the_best, "evaluation", in_a_row=2),
     "most is lost": Rule(most_is_lost, "evaluation"),
