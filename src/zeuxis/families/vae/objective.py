@@ -15,6 +15,8 @@ from zeuxis.config import Config, ImageSpec, parse
 from zeuxis.errors import UserError
 from zeuxis.families.base import (
     Batch,
+    Chosen,
+    Facts,
     Family,
     Networks,
     Noise,
@@ -26,6 +28,7 @@ from zeuxis.families.base import (
     TrainingConfig,
 )  # fmt: skip
 from zeuxis.families.vae import NETWORKS
+from zeuxis.families.vae.choose import choose
 from zeuxis.families.vae.latents import Features, Inference, TokenLatents, latents_of
 from zeuxis.families.vae.likelihoods import LIKELIHOODS, Likelihood
 from zeuxis.families.vae.presets import PRESETS
@@ -66,7 +69,7 @@ class VAE(Family):
     name: ClassVar[str] = "vae"
     capabilities = frozenset({"encode", "decode", "reconstruct", "log_likelihood"})
     render_options: ClassVar[tuple[str, ...]] = ("temperature", "prior")
-    watch: ClassVar[Mapping[str, str]] = {"kl": "autoencoder/kl"}
+    watch: ClassVar[Mapping[str, str]] = {"kl": "autoencoder/kl", "codes used": "autoencoder/codes in use"}
 
     def __init__(self, network: str, settings: Settings, spec: ImageSpec, classes: int = 0) -> None:
         super().__init__(network, settings, spec, classes)
@@ -88,6 +91,10 @@ class VAE(Family):
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Preset]]:
         return PRESETS
+
+    @classmethod
+    def choose(cls, facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
+        return choose(facts, network, preset)
 
     @property
     def settings(self) -> Settings:
