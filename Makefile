@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench bench-quality docs clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -26,9 +26,13 @@ check: $(READY)
 	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python benchmarks/speed_guard.py
 
 bench: $(READY)
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/run_speed.py
+
+bench-quality: $(READY)
+	$(BIN)/python benchmarks/run_quality.py
 
 docs: $(READY)
 	$(BIN)/python docs/make_reference.py
