@@ -3,9 +3,9 @@ controls that are easily one of the two.
 
 Each collage has one side of a picture beside the other side of another one (of the same class, where there are
 classes), cut at a random place with a gap of a tenth of the frame between them. Coherent: Fréchet distance above that
-of held-out pictures, over the raw collages' (first 64 principal components; kernel distance beside it). Faithful: distance
-of the elements' features over that of the same part of a random picture. Both at most 0.5 at once is the aim. The score
-comes from a network that nothing is optimised against.
+of held-out pictures, over the raw collages' (first 64 principal components; kernel distance beside it). Faithful:
+distance of the elements' features over that of the same part of a random picture. Both at most 0.5 at once is the aim.
+The score comes from a network that nothing is optimised against.
 """
 
 from __future__ import annotations
