@@ -27,7 +27,7 @@ SKIPS_IN_A_ROW = 10  # steps that are not finite
 DEAD, WON = 0.25, 0.98  # pair accuracy of a discriminator that is fooled by most, by next to nothing
 NO_SIGNAL, TOO_MUCH_SIGNAL = 0.02, 50.0  # of the usual length of the generator's gradient
 SPIKE = 20.0  # times the 95% quantile of the gradient's length
-JUMP, LEAST_JUMP = 8.0, 0.15  # times the 95% quantile of how a part's weights change in length; at least (logarithm)
+JUMP, LEAST_JUMP = 10.0, 0.25  # times how a part's weights usually change in length; as a logarithm, at least
 COLLAPSED, FLAT = 0.2, 0.02  # diversity of samples: of the best so far, of the pictures'
 COVERED = 0.5  # coverage, of the best so far
 TWICE, LOST = 2.0, 0.5  # the metric: times its best; share of all that was gained
@@ -44,6 +44,7 @@ class History:
     rows: dict[str, list[float]] = field(default_factory=dict)
     evaluations: dict[str, list[float]] = field(default_factory=dict)
     skipped_in_a_row: int = 0
+    progress: float = 0.0
 
     def split(self, term: str, last: int = ROWS) -> tuple[list[float], list[float]]:
         """The last rows of a term, and those before them; nothing where too little is known."""
@@ -119,17 +120,25 @@ def gradient_spike(history: History) -> str:
 
 
 def weight_jump(history: History) -> str:
-    """The weights of a part change far faster than 95 times of 100: steps have become far too large."""
+    """The weights of a part change far faster than they did: steps have become far too large."""
     for term in history.ending("/weight norm"):
         now, before = history.split(term, 4)
         if len(before) < KNOWN or min(*now, *before) <= 0:
             continue
-        changes = [abs(math.log(later / earlier)) for earlier, later in zip(before, before[3:], strict=False)]
-        usual = quantiles(changes, n=20)[-1]
+        usual = median(abs(math.log(later / earlier)) for earlier, later in zip(before, before[3:], strict=False))
         change = abs(math.log(now[-1] / now[0]))
         if change > max(LEAST_JUMP, JUMP * usual):
             times, part = change / max(usual, 1e-6), term.removesuffix("/weight norm")
             return f"the weights of the {part} change {times:.0f} times as fast as usual"
+    return ""
+
+
+def stands_still(history: History) -> str:
+    """The weights of a part do not change at all, long before the learning rate has come to its end."""
+    for term in history.ending("/weight norm"):
+        now, before = history.split(term)
+        if now and len({*now}) == 1 and len({*before}) > KNOWN and history.progress < 0.9:
+            return f"the weights of the {term.removesuffix('/weight norm')} do not change any more"
     return ""
 
 
@@ -199,6 +208,7 @@ RULES: dict[str, Rule] = {
     "discriminator wins": Rule(won_discriminator, "statistics", in_a_row=2),
     "gradient spike": Rule(gradient_spike, "statistics"),
     "weights jump": Rule(weight_jump, "statistics"),
+    "stands still": Rule(stands_still, "statistics"),
     "collapse": Rule(collapse, "evaluation"),
     "no diversity": Rule(never_diverse, "evaluation", in_a_row=2, warmup=0.4, action="tell"),
     "lost coverage": Rule(lost_coverage, "evaluation"),
@@ -250,6 +260,7 @@ class Watchdog:
 
     def _judge(self, at: str, progress: float, steps: int) -> Finding | None:
         found: Finding | None = None
+        self.history.progress = progress
         for name, rule in self.rules.items():
             if rule.at != at:
                 continue
