@@ -9,6 +9,7 @@ from zeuxis.metrics.base import Estimate, Pair
 from zeuxis.metrics.distances import Features, moments
 
 MOST_PARTS, PICTURES_PER_FEATURE = 5, 8
+CLEARLY_APART = 4.0  # standard errors of equal distributions, beyond which a small value has a small error
 SMALLEST_SHARE = 1e-10  # eigenvalues below this share of the largest are rounding
 
 
@@ -107,5 +108,6 @@ def extrapolated_metric(pair: Pair) -> dict[str, Estimate]:
     least, reference_least = extrapolated_errors(generated.features, reference.features)
     errors = max(error, least), max(reference_error, reference_least)
     chance = least**2 + reference_least**2
-    stretch = float(np.sqrt(1 + chance / 2 / (errors[0] ** 2 + errors[1] ** 2))) if chance else 1.0
+    apart = value > CLEARLY_APART * np.sqrt(chance) > 0
+    stretch = float(np.sqrt(1 + chance / 2 / (errors[0] ** 2 + errors[1] ** 2))) if apart else 1.0
     return {"fd_inf": Estimate(value, *errors, stretch=stretch)}
