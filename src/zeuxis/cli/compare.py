@@ -13,6 +13,7 @@ import typer
 from zeuxis.cli.train import Channels, Fit, Wrap
 
 if TYPE_CHECKING:
+    from zeuxis.compare.entries import Comparison
     from zeuxis.compare.subjects import Subject
     from zeuxis.config import TrainOptions
     from zeuxis.data import Dataset
@@ -55,17 +56,14 @@ def compare(
     from zeuxis.compare.gather import Judging, check, write_page
     from zeuxis.compare.gather import compare as judge
     from zeuxis.compare.subjects import parse_subject, shared_data
-    from zeuxis.compare.verdict import verdict
-    from zeuxis.files import write_json
 
     console = Console()
     subjects = [parse_subject(text) for text in (what[1:] if models else what)]
     judging = Judging(num, _names(metrics), _names(features) or ("dataset",), draws, seed, device)
     missing: list[str] = []
     if models:
-        asked = _asked(models, budget, kimg, {
-            "conditional": conditional, "mirror": mirror, "device": device, "seed": seed, "snapshots": snapshots,
-        }, _data_values(resolution, fit, channels, wrap))  # fmt: skip
+        values = {"conditional": conditional, "mirror": mirror, "device": device, "seed": seed, "snapshots": snapshots}
+        asked = _asked(models, budget, kimg, values, _data_values(resolution, fit, channels, wrap))
         dataset = open_data(console, what[0], asked[0])
         with waiting(console) as progress:
             check(judging, dataset, progress)
@@ -79,10 +77,16 @@ def compare(
         comparison = judge(subjects, dataset, judging, command=repeated(context), missing=missing, progress=progress)
         progress("drawing the page", 0, 0)
         write_page(comparison, html)
+    _finish(console, comparison, html, json_file)
+
+
+def _finish(console: Any, comparison: Comparison, html: Path, json_file: Path | None) -> None:
+    from zeuxis.compare.verdict import verdict
+    from zeuxis.files import write_json
+
     if json_file is not None:
         write_json(json_file, comparison.to_json())
-    words = verdict(comparison)
-    console.print(words.headline, markup=False, highlight=False)
+    console.print(verdict(comparison).headline, markup=False, highlight=False)
     console.print(f"page {html}", markup=False, highlight=False)
 
 
