@@ -193,7 +193,7 @@ def _alignment(part: str, target: Mapping[str, Tensor], source: Mapping[str, Ten
         shift = count - theirs.get(stem, count)
         if not shift:
             continue
-        options = [{}, {}]  # from the first entry, from the last one
+        options: list[dict[str, str]] = [{}, {}]  # from the first entry, from the last one
         for name in target:
             if (match := LEVEL.match(name)) and (match[1] or "") == stem:
                 for option, moved in zip(options, (0, shift), strict=True):
