@@ -33,7 +33,9 @@ from zeuxis.cli import (  # noqa: E402
     plan,
     predict,
     project,
+    reconstruct,
     sample,
+    score,
     train,
 )
 
@@ -60,6 +62,8 @@ app.command("outpaint")(inpaint.outpaint)
 app.command("directions")(directions.directions)
 app.command("encoder")(encoder.encoder)
 app.command("predict")(predict.predict)
+app.command("reconstruct")(reconstruct.reconstruct)
+app.command("score")(score.score)
 app.command("cubemap")(cubemap.cubemap)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)

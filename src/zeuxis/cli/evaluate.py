@@ -72,7 +72,7 @@ def evaluate(
             from zeuxis.planning import choose_device
 
             model = load_model(what)
-            dataset, remarks = _data_of(model, data, progress)
+            dataset, remarks = data_of(model, data, progress)
             usual = usual_protocol(model)
             num, draws = num or usual[0], draws or usual[1]
             judge_model = evaluate_clips if model.family.context else evaluate_model
@@ -108,7 +108,7 @@ def evaluate(
         _write("--json", json_file, {"what": what, "data": data, "rows": [row.to_json() for row in rows]})
 
 
-def _data_of(model: Model, data: str, progress: Any) -> tuple[Dataset, list[str]]:
+def data_of(model: Model, data: str, progress: Any) -> tuple[Dataset, list[str]]:
     """The data at the model's own size, and a remark where it is not what the model was trained on."""
     from zeuxis.config import DataOptions
     from zeuxis.data import open_dataset
