@@ -67,7 +67,8 @@ def fingerprint(run: Path) -> tuple[str, list[dict[str, float]], list[dict[str, 
         digest.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
     kept = {key: value for key, value in values.items() if key not in ("elapsed", "snapshot_seconds", "snapshot_total")}
     digest.update(json.dumps(kept, sort_keys=True).encode())
-    rows = [[{key: value for key, value in row.items() if key not in ("seconds", "waiting for data")} for row in read_json_lines(run / file)]
+    timed = ("seconds", "waiting for data")
+    rows = [[{key: value for key, value in row.items() if key not in timed} for row in read_json_lines(run / file)]
             for file in ("stats.jsonl", "metrics.jsonl")]  # fmt: skip
     weights = hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
     return digest.hexdigest(), rows[0], rows[1], weights
