@@ -60,7 +60,8 @@ def plain_pair() -> tuple[nn.Module, nn.Module]:
     generator = nn.Sequential(
         nn.Linear(LATENT, coarse * 49), nn.Unflatten(1, (coarse, 7, 7)), Block(coarse),
         nn.Conv2d(coarse, fine, 1), Resample(fine, up=True), Block(fine),
-        nn.LeakyReLU(0.2), nn.Conv2d(fine, 4, 3, padding=1), nn.PixelShuffle(2), nn.Tanh(),
+        nn.LeakyReLU(0.2), nn.Conv2d(fine, 2 * fine, 3, padding=1), nn.PixelShuffle(2),
+        nn.LeakyReLU(0.2), nn.Conv2d(fine // 2, 1, 3, padding=1), nn.Tanh(),
     )  # fmt: skip
     discriminator = nn.Sequential(
         nn.PixelUnshuffle(2), nn.Conv2d(4, fine, 3, padding=1), Block(fine),

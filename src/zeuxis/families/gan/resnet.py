@@ -53,7 +53,7 @@ class Generator(LatentGenerator):
 
     def __init__(self, config: ResnetConfig, spec: ImageSpec, classes: int) -> None:
         super().__init__()
-        self.spec, self.base, self.patch = spec, config.base(spec), config.patch
+        self.spec, self.base = spec, config.base(spec)
         self.wrap = (spec.wrap_x, spec.wrap_y)
         widths = config.widths(spec)[::-1]
         gain = fixup_gain(config.blocks * len(widths), layers=2)
@@ -67,13 +67,22 @@ class Generator(LatentGenerator):
             Conv2d(width, following, 1) if width != following else nn.Identity()
             for width, following in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.to_picture = Conv2d(widths[-1], spec.channels * self.patch**2, 3, padding=1, wrap=self.wrap)
-        for layer in (self.project, self.to_picture, *self.narrows):
+        # From patches to pixels by halves, each time to half the channels, and a last look over the patches' edges.
+        thin = [max(4, widths[-1] // 2**level) for level in range(round(math.log2(config.patch)) + 1)]
+        self.unfolds = nn.ModuleList(
+            Conv2d(width, 4 * following, 3, padding=1, wrap=self.wrap)
+            for width, following in zip(thin[:-1], thin[1:], strict=True)
+        )
+        self.to_picture = Conv2d(thin[-1], spec.channels, 3, padding=1, wrap=self.wrap)
+        for layer in (self.project, *self.narrows):
             if not isinstance(layer, nn.Identity):
                 scaled_normal_(layer, 1.0)
-        # The pixels of a patch start equal, without a pattern (Aitken et al. 2017, arXiv 1707.02937).
-        kernels = self.to_picture.weight.data.unflatten(0, (self.patch**2, -1))
-        kernels.copy_(kernels[:1].clone().expand_as(kernels))
+        for layer in (*self.unfolds, self.to_picture):
+            scaled_normal_(layer, GAIN)
+        for layer in self.unfolds:
+            # The pixels of a patch start equal, without a pattern (Aitken et al. 2017, arXiv 1707.02937).
+            kernels = layer.get_parameter("weight").data.unflatten(0, (4, -1))
+            kernels.copy_(kernels[:1].clone().expand_as(kernels))
 
     def map(self, z: Tensor, labels: Tensor | None, truncation: float = 1.0) -> Tensor:
         return z_as_latent(z, self.embed, labels, truncation)
@@ -84,7 +93,9 @@ class Generator(LatentGenerator):
         x = self.stages[0](x)
         for narrow, stage in zip(self.narrows, self.stages[1:], strict=True):
             x = stage(upsample(narrow(x), self.wrap))
-        x = depth_to_space(self.to_picture(F.leaky_relu(x, LEAK)), self.patch)
+        for unfold in self.unfolds:
+            x = depth_to_space(unfold(F.leaky_relu(x, LEAK)), 2)
+        x = self.to_picture(F.leaky_relu(x, LEAK))
         return torch.tanh(x[:, :, : self.spec.height, : self.spec.width].float())
 
 
