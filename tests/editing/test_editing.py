@@ -45,13 +45,21 @@ from zeuxis.images import to_float
 from zeuxis.randomness import generator_for
 from zeuxis.sampling import Sampler
 
-NAMES = ["gan/dcgan/tiny", "gan/mlp/tiny", "gan/stylegan2/tiny", "vae/conv/tiny"]
+NAMES = ["gan/dcgan/tiny", "gan/mlp/tiny", "gan/stylegan2/tiny", "vae/conv/tiny", "vae/ladder/tiny"]
+FLAT = NAMES[:-1]  # with one vector for a picture or for each level
 
 
-def tiny(name: str = "gan/dcgan/tiny", channels: int = 3, classes: int = 0, side: int = 16, **spec: bool) -> Model:
+def tiny(
+    name: str = "gan/dcgan/tiny",
+    channels: int = 3,
+    classes: int = 0,
+    side: int = 16,
+    settings: dict[str, object] | None = None,
+    **spec: bool,
+) -> Model:
     """A model as it is built, its outputs spread out so that pictures differ."""
     torch.manual_seed(1)
-    family = make_family(name, ImageSpec(height=side, width=side, channels=channels, **spec), classes)
+    family = make_family(name, ImageSpec(height=side, width=side, channels=channels, **spec), classes, settings)
     networks = {
         part: net.eval().requires_grad_(False) for part, net in family.build().items() if part in family.model_parts
     }
@@ -91,6 +99,16 @@ def test_an_interpolation_passes_through_its_keys_and_a_loop_closes(name: str) -
     pair = interpolate(space, codes[:2], 4, loop=True)
     assert len(pair) == 16 and np.array_equal(pair[[0, 4]], keys[:2]), "the whole circle, through both"
     assert np.array_equal(interpolate(space, codes[:2], 4, even=True)[0], keys[0])
+
+
+def test_a_fitted_prior_is_drawn_from_and_keys_stay_keys() -> None:
+    model = tiny("vae/conv/tiny", settings={"objective.prior": "mixture"})
+    with torch.no_grad():  # as after a fit: not N(0, I)
+        model.networks["prior"].get_buffer("scale").fill_(2.0)
+    space, pictures = space_of(model), sampled(model, range(3))
+    codes = space.of_seeds(range(3))
+    assert np.array_equal(space.pictures(codes), pictures)
+    assert np.array_equal(interpolate(space, codes, 4)[::4], pictures)
 
 
 def test_a_loop_goes_on_where_it_began() -> None:
@@ -210,7 +228,7 @@ def test_the_membrane_is_harmonic_and_meets_the_rim() -> None:
     assert np.allclose(cylinder, 7), "across the edge the other side of the strip is met"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FLAT)
 def test_closed_form_directions_are_orthonormal_and_fall_in_effect(name: str) -> None:
     space = space_of(tiny(name, classes=2))
     vectors, effects = closed_form(space)

@@ -90,8 +90,8 @@ def mix(space: Space, coarse: Codes, fine: Codes, at: float = 0.5) -> Pixels:
     """Pictures uint8 `[A * B, C, H, W]`, row by row: what is coarse in each of A pictures with what is fine in each of
     B.
 
-    `at` is the share of what is coarse, 0 to 1: of the levels where the network has them (Karras et al. 2018, arXiv
-    1812.04948, section 3.1), else of the effect that the directions of the latent space have, strongest first.
+    `at` is the share of what is coarse, 0 to 1: of the levels or groups where the network has them (Karras et al. 2018,
+    arXiv 1812.04948, section 3.1), else of the effect that the directions of the latent space have, strongest first.
     """
     if not 0 <= at <= 1:
         raise UserError("--at", at, "0 to 1", "try --at 0.5")
@@ -100,6 +100,9 @@ def mix(space: Space, coarse: Codes, fine: Codes, at: float = 0.5) -> Pixels:
     a, b = coarse[rows], fine[columns]
     if space.levels > 1:
         cut = round(at * space.levels)
+        return space.pictures(a.with_values(torch.cat([a.values[:, :cut], b.values[:, cut:]], dim=1)))
+    if space.groups:
+        cut = sum(space.groups[: round(at * len(space.groups))])
         return space.pictures(a.with_values(torch.cat([a.values[:, :cut], b.values[:, cut:]], dim=1)))
     vectors, effects = closed_form(space)
     share = effects.cumsum(0) / effects.sum()  # [K], up to 1

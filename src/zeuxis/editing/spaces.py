@@ -19,6 +19,8 @@ from zeuxis.checkpoint import Model
 from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
 from zeuxis.families.gan.objective import GAN
+from zeuxis.families.vae.latents import TokenLatents
+from zeuxis.families.vae.objective import VAE
 from zeuxis.images import Pixels, to_pixels
 from zeuxis.sampling import Sampler
 
@@ -58,6 +60,7 @@ class Space(ABC):
     """Codes of one model on one device. `levels` above 1: axis 1 of the codes goes from coarse to fine."""
 
     levels: int = 1
+    groups: tuple[int, ...] = ()  # where codes are one vector: how many values each group has, from coarse to fine
 
     def __init__(self, model: Model, device: str | torch.device = "cpu", options: RenderOptions | None = None) -> None:
         self.model, self.options = model, options or RenderOptions()
@@ -240,33 +243,47 @@ def outside(values: Tensor, most: float) -> Tensor:
 
 
 class CodeSpace(Space):
-    """Codes of a family that encodes and decodes, with a standard normal prior: a seed's noise is a code."""
+    """Codes of a VAE: those that its prior (N(0, I), or one fitted after training) draws and its encoder answers."""
 
     def __init__(self, model: Model, device: str | torch.device = "cpu", options: RenderOptions | None = None) -> None:
         super().__init__(model, device, options)
-        self._shape = self._zero_noise["z"].shape[1:]
+        self.family = cast(VAE, model.family)
+        self._shape = self.of_seeds([0], 0 if model.classes else None).values.shape[1:]
+        self.groups = self.family.latents.groups
+        self.normal = self.family.latents.flat and not self.family.fitted_parts  # whether the codes are N(0, I)
 
     @property
     def free(self) -> Tensor:
         return torch.ones(self._shape, dtype=torch.bool, device=self.device)
 
     def _of_noise(self, noise: Noise, labels: Tensor | None) -> Codes:
-        return Codes(noise["z"] * self.options.temperature, labels)
+        return Codes(self.family.latent_codes(self.networks, noise, labels, self.options), labels)
 
     def decode(self, codes: Codes) -> Tensor:
-        return self.model.family.decode(self.networks, codes.values, codes.labels)
+        return self.family.decode(self.networks, codes.values, codes.labels)
 
     def encode(self, images: Tensor, labels: Tensor | None) -> Codes | None:
+        if labels is None and self.model.classes:  # what class it is, the model cannot say
+            labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
         with torch.no_grad():
-            return Codes(self.model.family.encode(self.networks, images, labels), labels)
+            return Codes(self.family.encode(self.networks, images, labels), labels)
 
     def blend(self, keys: Codes, weights: Tensor) -> Codes:
         weights = weights.to(keys.values)
         labels = None if keys.labels is None else keys.labels[weights.argmax(1)]
-        return Codes(spherical(keys.values, weights), labels)
+        if self.normal:
+            return Codes(spherical(keys.values, weights), labels)
+        mean, spread = self.statistics()
+        values = spherical((keys.values - mean) / spread, weights) * spread + mean
+        at_key = ((weights != 0).sum(1) == 1).view(-1, *[1] * (values.ndim - 1))
+        return Codes(torch.where(at_key, linear(keys.values, weights), values), labels)
 
     def off_prior(self, values: Tensor) -> Tensor:
-        flat = values.flatten(1)
+        if self.normal:
+            flat = values.flatten(1)
+        else:
+            mean, spread = self.statistics()
+            flat = ((values - mean) / spread).flatten(1)
         # A posterior mean is shorter than a sample of the prior: only length beyond it counts.
         return (flat.square().mean(1) - 1).clamp_min(0) + outside(flat, 3.0)
 
@@ -275,12 +292,8 @@ def space_of(model: Model, device: str | torch.device = "cpu", options: RenderOp
     """The space that suits a model; `UserError` with the reason where it has none."""
     if isinstance(model.family, GAN):
         return GanSpace(model, device, options)
-    if {"encode", "decode"} <= model.family.capabilities:
-        noise = Sampler(model, device).noise([0])
-        if set(noise) == {"z"}:
-            return CodeSpace(model, device, options)
-    raise UserError(
-        "MODEL", model.name, "a model with a continuous latent space (every gan, vae/conv, vae/mlp)",
-        f"{model.name} has none to move in" + (": `zeuxis inpaint` completes its pictures instead"
-                                               if "complete" in model.family.capabilities else ""),
-    )  # fmt: skip
+    if isinstance(model.family, VAE) and not isinstance(model.family.latents, TokenLatents):
+        return CodeSpace(model, device, options)
+    instead = "; `zeuxis inpaint` completes its pictures" if "complete" in model.family.capabilities else ""
+    raise UserError("MODEL", model.name, "a gan, or a vae without tokens: models with a continuous latent space",
+                    f"{model.name} has none to move in{instead}")  # fmt: skip

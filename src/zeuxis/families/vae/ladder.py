@@ -191,17 +191,17 @@ class Decoder(nn.Module):
         self.last = Conv2d(config.width, outputs * config.patch**2, 3, padding=1, wrap=wrap)
 
     @staticmethod
-    def noise_size(config: LadderConfig, spec: ImageSpec) -> int:
-        """Latents of all groups."""
+    def groups(config: LadderConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """Latents of each group, from coarse to fine."""
         shape = Shape.of(config, spec)
-        return sum(config.latent * math.prod(shape.sides[level]) for level in shape.blocks(config))
+        return tuple(config.latent * math.prod(shape.sides[level]) for level in shape.blocks(config))
 
     def forward(
         self, labels: Tensor | None, *, z: Tensor | None = None, features: tuple[Tensor, ...] | None = None,
         codes: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]:  # fmt: skip
         """-> output `[N, outputs, H, W]`; with features also the KL term of each side `[N]`, log p(z) - log q(z|x)
-        `[N]` and the number of active latents; and all latents `[N, noise_size]`."""
+        `[N]` and the number of active latents; and all latents `[N, size]`."""
         given = codes if codes is not None else z
         assert given is not None, "noise or codes"
         sizes = [self.config.latent * math.prod(self.shape.sides[level]) for level in self.levels]

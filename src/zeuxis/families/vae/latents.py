@@ -49,6 +49,7 @@ class Latents(ABC):
     parts: tuple[str, ...] = ("encoder", "decoder")
     size: int
     draws = True  # whether training needs noise
+    groups: tuple[int, ...] = ()  # of a ladder: latents from coarse to fine, as they follow each other in the codes
     flat = True
 
     @abstractmethod
@@ -74,6 +75,10 @@ class Latents(ABC):
     @abstractmethod
     def generate(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
         """The decoder's output for noise that goes through the model's own prior."""
+
+    def drawn(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
+        """The codes `[N, size]` of which `generate` decodes, where they lie in a continuous space."""
+        raise NotImplementedError("tokens lie in no continuous space")
 
 
 class VectorLatents(Latents):
@@ -130,6 +135,9 @@ class VectorLatents(Latents):
     def generate(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
         return self.output(networks, z, labels)
 
+    def drawn(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
+        return z
+
 
 def rank_one_draw(mean: Tensor, log_variance: Tensor, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """A draw `[N, D]` from the normal with precision diag(exp(-log_variance)) + u u^T, and the log determinant of its
@@ -161,7 +169,8 @@ class LadderLatents(Latents):
 
     def __init__(self, network: NetworkLadder, config: Config, spec: ImageSpec, classes: int) -> None:
         self.network, self.bound = network, (config, spec, classes)
-        self.size = LadderDecoder.noise_size(config, spec)  # type: ignore[arg-type]
+        self.groups = LadderDecoder.groups(config, spec)  # type: ignore[arg-type]
+        self.size = sum(self.groups)
 
     def build(self, outputs: int) -> dict[str, nn.Module]:
         return {"encoder": self.network.encoder(*self.bound), "decoder": self.network.decoder(*self.bound, outputs)}
@@ -185,6 +194,10 @@ class LadderLatents(Latents):
     def generate(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
         output: Tensor = networks["decoder"](labels, z=z)[0]
         return output
+
+    def drawn(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
+        codes: Tensor = networks["decoder"](labels, z=z)[-1]
+        return codes
 
 
 class TokenLatents(Latents):

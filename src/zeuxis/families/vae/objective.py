@@ -217,6 +217,14 @@ class VAE(Family):
             output = self.latents.generate(networks, noise["z"], labels)
         return likelihood_of(networks).mean(output)
 
+    def latent_codes(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
+        """Codes `[N, size]` of which `render` decodes its pictures; not of a network with tokens."""
+        noise = {key: value if key == "u" else value * options.temperature for key, value in noise.items()}
+        if self.fitted_parts and options.prior == "fitted":
+            codes: Tensor = networks["prior"](noise, labels)
+            return codes
+        return self.latents.drawn(networks, noise["z"], labels)
+
     # -- capabilities ----------------------------------------------------------------------------------------------
     def encode(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
         """Codes `[N, size]`: posterior means, of a token grid the quantised values."""
