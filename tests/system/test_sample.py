@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -90,7 +91,14 @@ def test_pngs_say_that_they_are_synthetic(command: Command, gan: Path, tmp_path:
     assert command("sample", gan, "--seeds", "5", "--out", "marked")[0] == 0
     assert command("sample", gan, "--seeds", "5", "--out", "plain", "--no-mark")[0] == 0
     with Image.open(tmp_path / "marked" / "seed000005.png") as picture:
-        assert picture.text == {  # type: ignore[attr-defined]
+        text = dict(picture.text)  # type: ignore[attr-defined]
+        xmp = text.pop("XML:com.adobe.xmp")
+        described = ElementTree.fromstring(xmp).find(".//{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
+        assert described is not None
+        assert described.attrib["{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"] == (
+            "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+        )
+        assert text == {
             "Software": "Zeuxis", "Synthetic": "true", "Model": f"gan/dcgan/tiny {digest}", "Seed": "5",
         }  # fmt: skip
     with Image.open(tmp_path / "marked" / "grid.png") as picture:

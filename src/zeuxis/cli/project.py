@@ -44,14 +44,18 @@ def project(
     space = desk.space
     with working() as (console, progress):
         given = np.stack([read_picture(path, desk.model.spec) for path in pictures])
-        labels = None if desk.label is None else torch.full((len(given),), desk.label, device=space.device)
-        found = nearest(space, to_float(torch.from_numpy(given)).to(space.device), labels, encoder=desk.encoder(space),
-                        steps=steps, restarts=restarts, rich=depth is Depth.rich, progress=progress)  # fmt: skip
+        classes = None if desk.label is None else torch.full((len(given),), desk.label, device=space.device)
+        images = to_float(torch.from_numpy(given)).to(space.device)
+        found = nearest(space, images, classes, encoder=desk.encoder(space), steps=steps,
+                         restarts=restarts, rich=depth is Depth.rich, progress=progress)  # fmt: skip
         place, made = make_folder(out), to_pixels(found.images).cpu().numpy()
         for number, (path, picture) in enumerate(zip(pictures, made, strict=True)):
             write_picture(picture, place / f"{number:04d}-{path.stem[:80]}.png", desk, mark)
-        np.savez(place / "latents.npz", values=found.codes.values.cpu().numpy(),
-                 **({} if found.codes.labels is None else {"labels": found.codes.labels.cpu().numpy()}))  # fmt: skip
+        codes, labels = found.codes.values.cpu().numpy(), found.codes.labels
+        if labels is None:
+            np.savez(place / "latents.npz", values=codes)
+        else:
+            np.savez(place / "latents.npz", values=codes, labels=labels.cpu().numpy())
         write_json(place / "distances.json", {
             "pictures": [path.name for path in pictures], "distance": [round(float(d), 6) for d in found.distance],
             "rmse": [round(float(np.sqrt(np.square((a.astype(float) - b) / 255).mean())), 6)
