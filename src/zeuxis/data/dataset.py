@@ -23,11 +23,12 @@ from zeuxis.data.listing import TEST, TRAIN, VAL, Source
 from zeuxis.data.moving import FRAMES, MOVING, MovingSource, parse_moving
 from zeuxis.data.reels import STACKS, VIDEOS, ending
 from zeuxis.data.report import Report
+from zeuxis.data.shards import ShardSource, expand, is_shards, shards_in
 from zeuxis.data.split import split
 from zeuxis.errors import DataError, UserError
 
 Pixels = NDArray[np.uint8]
-FORMS = f"a folder, a .zip, .npz, .npy or idx file, or one of {', '.join((*BUILTIN, *MOVING))}"
+FORMS = f"a folder, a .zip, .npz, .npy or idx file, .tar shards, or one of {', '.join((*BUILTIN, *MOVING))}"
 CLIP_FORMS = f"a folder or .zip of clips, a .npz, .npy, GIF or video file, or one of {', '.join(MOVING)}"
 MAX_NAME = 40  # characters
 
@@ -143,9 +144,11 @@ def open_dataset(
     options = with_frames(data, options)
     source, root = _source(data, labels, cache_dir, options), cache_root(cache_dir)
     store, report = prepare(source, options, Cache(root), workers, progress)
+    if isinstance(source, ShardSource):
+        source.forget()
     dataset = Dataset(source.name, store, report, options) if store is not None else None
     if dataset is not None and isinstance(data, (str, Path)):
-        dataset.source = str(data) if _is_name(str(data)) else str(Path(data).resolve())
+        dataset.source = str(data) if _is_name(str(data)) or is_shards(str(data)) else str(Path(data).resolve())
     left = len(dataset.train) if dataset is not None else 0
     if dataset is None or left < minimum:
         raise DataError(
@@ -175,7 +178,7 @@ def scan(
 
 def is_data(data: str | Path) -> bool:
     """Whether `data` names something that `open_dataset` would try to open; reads at most a few bytes."""
-    return _is_name(str(data)) or Path(data).exists()
+    return _is_name(str(data)) or is_shards(str(data)) or Path(data).exists()
 
 
 def safe_name(name: str) -> str:
@@ -225,7 +228,11 @@ def _source(
         return DigitsSource()
     if str(data) == "fashion-mnist":
         return FashionSource(cache_root(cache_dir))
+    if is_shards(str(data)) and not clips:
+        return ShardSource(str(data), expand(str(data)), cache_root(cache_dir))
     source = _path_source(Path(data), clips, most)
+    if isinstance(source, FolderSource) and not clips and (shards := shards_in(source.path)):
+        return ShardSource(str(data), shards, cache_root(cache_dir))
     return clip_source(source, most) if clips else source
 
 

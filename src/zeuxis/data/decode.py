@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -43,11 +43,11 @@ class Job:
     """A run of consecutive files for one worker; plain values only, it travels as JSON.
 
     `items` are names below the folder `root`, or `[offset, packed size, size, method, CRC]` of members of the
-    zip file `root`; pixels go to `out` from picture `start` on, each `shape` = (C, H, W), unless `out` is
-    empty.
+    zip file `root`, or `[tar file, offset, size]` of members of shards; pixels go to `out` from picture `start`
+    on, each `shape` = (C, H, W), unless `out` is empty.
     """
 
-    kind: Literal["folder", "zip"]
+    kind: Literal["folder", "zip", "tar"]
     root: str
     items: list[Any]
     start: int
@@ -79,7 +79,7 @@ def run_job(job: Job) -> Result:
         for index, item in enumerate(job.items):
             data, look = b"", NOT_OK
             try:
-                data = read_file(job.root, item) if job.kind == "folder" else read_member(job.root, item)
+                data = READERS[job.kind](job.root, item)
                 look = _look_at(data, job, pixels[index])
             except BadFileError as bad:
                 pixels[index] = 0
@@ -172,6 +172,23 @@ def read_member(root: str, item: list[int]) -> bytes:
     if len(data) != size or zlib.crc32(data) != crc:
         raise BadFileError("broken: the zip member is not what the directory says")
     return data
+
+
+def read_slice(root: str, item: tuple[str, int, int]) -> bytes:
+    """The bytes of a member of a shard; its size was bounded when listing."""
+    path, offset, size = item
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise BadFileError(f"cannot be read: {error}") from None
+    if len(data) != size:
+        raise BadFileError("truncated: the shard ends before it")
+    return data
+
+
+READERS: dict[str, Callable[[str, Any], bytes]] = {"folder": read_file, "zip": read_member, "tar": read_slice}
 
 
 def _look_at(data: bytes, job: Job, place: NDArray[np.uint8]) -> Look:

@@ -35,7 +35,7 @@ class Listing:
     pass over `stacked`, `broken` has the places in it that could not be decoded, with the reason.
     """
 
-    kind: Literal["folder", "zip", "stacked"]
+    kind: Literal["folder", "zip", "tar", "stacked"]
     root: str
     names: list[str]
     items: list[Any]
