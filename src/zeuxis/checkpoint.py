@@ -29,6 +29,7 @@ from zeuxis.files import recover_folder, replacing_folder, write_bytes, write_js
 
 MODEL_FORMAT = 1
 STATE_FORMAT = 1
+MOST_MOMENTS = 8  # of a run whose averages are kept, two at each
 MAX_JSON = 16 * 2**20  # a config or header larger than this is not ours
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # From a model folder's `format_version` to the next: every version ever released stays loadable.
@@ -199,6 +200,44 @@ def _read_weights(file: Path, networks: Mapping[str, nn.Module]) -> tuple[dict[s
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Own, contiguous copies: parameters are views of one vector, which safetensors refuses to write."""
     return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
+
+
+class AverageStore:
+    """The averages of a run that others are made from after training: at most `MOST_MOMENTS` files of two averages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, images_seen: int, tensors: Mapping[str, Tensor], count: int) -> None:
+        """Keeps the averages of the first `count` steps. Where there are too many moments, the one nearest to its
+        neighbours goes."""
+        self.folder.mkdir(exist_ok=True)
+        content = dump_tensors(_on_cpu(tensors), metadata={"count": str(count)})
+        write_bytes(self.folder / f"{images_seen:012d}.safetensors", content)
+        names = self._names()
+        while len(names) > MOST_MOMENTS:
+            gaps = [names[place + 1] - names[place - 1] for place in range(1, len(names) - 1)]
+            (self.folder / f"{names.pop(1 + gaps.index(min(gaps))):012d}.safetensors").unlink()
+
+    def drop_after(self, images_seen: int) -> None:
+        """Removes what was kept after `images_seen`."""
+        for name in self._names():
+            if name > images_seen:
+                (self.folder / f"{name:012d}.safetensors").unlink()
+
+    def load(self) -> list[tuple[int, dict[str, Tensor]]]:
+        """Steps and tensors of every moment, oldest first; what cannot be read is left out."""
+        found = []
+        for name in self._names():
+            with contextlib.suppress(OSError, SafetensorError, KeyError, ValueError):
+                file = self.folder / f"{name:012d}.safetensors"
+                with safe_open(file, framework="pt") as opened:
+                    count = int(opened.metadata()["count"])
+                found.append((count, load_tensors(file.read_bytes())))
+        return found
+
+    def _names(self) -> list[int]:
+        return sorted(int(file.stem) for file in self.folder.glob("[0-9]*.safetensors"))
 
 
 class StateStore:

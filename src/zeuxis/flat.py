@@ -37,6 +37,14 @@ class FlatParameters:
                 parameter.grad = _shaped(gradient[offset:stop], parameter.shape)
             offset = stop
 
+    def shaped(self, values: Tensor) -> list[Tensor]:
+        """Views of a vector like `values`, one for each of `parameters`, in their order and shape."""
+        views, offset = [], 0
+        for parameter in self.parameters:
+            views.append(_shaped(values[offset : offset + parameter.numel()], parameter.shape))
+            offset += parameter.numel()
+        return views
+
     def zero_grad(self) -> None:
         """Sets the gradient to zero in place (the views must stay)."""
         self.gradient.zero_()

@@ -12,12 +12,13 @@ from zeuxis.planning import Plan
 
 STATUS_ROWS = 200  # rows of stats.jsonl over a stage
 MARKS = 20  # times over a stage that a healthy state is kept to go back to
+MOMENTS = 8  # of the last stage at which averages are kept for `tune-ema`
 SNAPSHOT_SHARE = 0.1  # of a budget that samples, scores and model folders may take
 # `make` and `timeout` pass a signal on that the whole process group was sent already: that is not a second one.
 EXIT_SECONDS = 0.3  # what the process needs after its last file
 
-COUNTERS = ("images_seen", "total_images", "stage", "stage_start", "rows", "marks", "snapshots", "snapshot_seconds",
-            "snapshot_total", "snapshot_images")  # fmt: skip
+COUNTERS = ("images_seen", "total_images", "stage", "stage_start", "rows", "marks", "averages", "snapshots",
+            "snapshot_seconds", "snapshot_total", "snapshot_images")  # fmt: skip
 
 
 class Pace:
@@ -34,7 +35,7 @@ class Pace:
         self.started, self.elapsed_before = started, 0.0
         self.images_seen = self.stage = self.stage_start = 0
         self.total_images = total_images  # of all stages, where no clock bends their plans
-        self.rows = self.marks = self.snapshots = 0  # that were written in this stage
+        self.rows = self.marks = self.averages = self.snapshots = 0  # that were written in this stage
         self.snapshot_seconds = self.snapshot_total = 0.0  # of one, of all
         self.snapshot_images = -1  # where the last one was taken
         self.plan = self.plan_of()
@@ -88,7 +89,7 @@ class Pace:
     def next_stage(self) -> None:
         """The present stage is over."""
         self.stage, self.stage_start = self.stage + 1, self.images_seen
-        self.rows = self.marks = self.snapshots = 0
+        self.rows = self.marks = self.averages = self.snapshots = 0
         self.plan = self.plan_of()
 
     # -- how long ------------------------------------------------------------------------------------------------------
@@ -154,6 +155,7 @@ class Pace:
         self.plan = plan
         self.snapshots = math.floor(self.progress * self.options.snapshots)
         self.rows, self.marks = math.floor(self.progress * STATUS_ROWS), math.floor(self.progress * MARKS)
+        self.averages = math.floor(self.progress * MOMENTS)
         return True
 
     def lengthen(self) -> bool:

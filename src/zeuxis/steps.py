@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zeuxis.distributed import current
-from zeuxis.ema import Average, decay
+from zeuxis.ema import Average, PowerAverages, decay
 from zeuxis.errors import RunFault
 from zeuxis.families.base import Batch, Family, Noise, Phase, Stage, TrainingConfig
 from zeuxis.flat import FlatParameters, HalfCopy
@@ -40,6 +40,7 @@ class Group:
 
     def __init__(self, networks: Mapping[str, nn.Module], averaged: bool, training: TrainingConfig, half: bool) -> None:
         self.average = Average(networks) if averaged else None
+        self.power: PowerAverages | None = None
         self.flat = FlatParameters([network.train() for network in networks.values()])
         self.half = HalfCopy(list(networks.values()), self.flat) if half else None
         working = self.half.networks if self.half else list(networks.values())
@@ -84,7 +85,7 @@ class Stepper:
     def __init__(
         self, family: Family, networks: dict[str, nn.Module],
         precision: Precision, kernel_set: kernels.Kernels = "plain",
-        micro_batch: int = 0,
+        micro_batch: int = 0, power: bool = False,
     ) -> None:  # fmt: skip
         self.family, self.networks, self.precision, self.kernels = family, networks, precision, kernel_set
         self.micro_batch = micro_batch or family.training.batch
@@ -97,6 +98,10 @@ class Stepper:
                 own = {part: networks[part] for part in phase.parts}
                 averaged = any(part in family.model_parts for part in phase.parts)
                 self.groups[phase.parts] = Group(own, averaged, family.training, precision == "bfloat16")
+        # What the last stage moves of the model can be averaged anew after training.
+        for phase in family.stages()[-1].phases if power else ():
+            if self.groups[phase.parts].average is not None:
+                self.groups[phase.parts].power = PowerAverages(self.groups[phase.parts].flat)
         moved = [part for parts in self.groups for part in parts]
         assert sorted([*moved, *family.fitted_parts]) == sorted(networks), (
             f"each of {sorted(networks)} belongs to the phases of one group or is fitted, not {moved}"
@@ -135,6 +140,8 @@ class Stepper:
         self.family.after_step(phase, self.networks, batch)
         if average is not None and group.average is not None:
             group.average.update(group.flat, average, skipped)
+            if group.power is not None:
+                group.power.update(group.flat, skipped)
         return {**terms, "gradient norm": norm}, reason
 
     def _judged(self, group: Group, norm: Tensor) -> Tensor:
@@ -255,7 +262,18 @@ class Stepper:
         for parts, group in self.groups.items():
             moments = {"first": group.moments[0], "second": group.moments[1], "steps": group.steps}
             state |= prefixed(f"optimizer.{'+'.join(parts)}", moments)
+            if group.power is not None:
+                state |= prefixed(f"power.{'+'.join(parts)}", group.power.state())
         return state
+
+    def power_averages(self) -> tuple[dict[str, Tensor], int]:
+        """The averages of power profile and how many steps they are of, by name; nothing where none are followed."""
+        found, count = {}, 0
+        for parts, group in self.groups.items():
+            if group.power is not None:
+                found |= group.power.named(group.flat, {part: self.networks[part] for part in parts})
+                count = group.power.count
+        return found, count
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes over what `state` returned; `KeyError` or `RuntimeError` where it does not fit."""
@@ -267,6 +285,8 @@ class Stepper:
                 moments = under(f"optimizer.{'+'.join(parts)}", state)
                 for own, name in zip((*group.moments, group.steps), ("first", "second", "steps"), strict=True):
                     own.copy_(moments[name])
+                if group.power is not None:
+                    group.power.load_state(under(f"power.{'+'.join(parts)}", state))
 
 
 def prefixed(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zeuxis.checkpoint import Model, StateStore, weights_hash
+from zeuxis.checkpoint import AverageStore, Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset
 from zeuxis.distributed import Clock, alone, current
@@ -23,7 +23,7 @@ from zeuxis.errors import RunFault, StateError, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
-from zeuxis.pace import MARKS, STATUS_ROWS, Pace
+from zeuxis.pace import MARKS, MOMENTS, STATUS_ROWS, Pace
 from zeuxis.planning import bind, choose_device, recorded, resolve
 from zeuxis.randomness import generator_for, seed_of
 from zeuxis.runs import RunFolder
@@ -38,6 +38,7 @@ from zeuxis.watchdog import MOST_ROLLBACKS, WARMUP_STEPS, Finding, Watchdog
 LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
 STATE_SECONDS = 60.0
+POWER_STEPS = 2000  # a run of fewer steps follows no averages to be tuned after training
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ class Training:
         networks = {part: network.to(self.device) for part, network in family.build().items()}
         self.transferred = self._begun_with(networks)
         arithmetic = self.resolved["precision"], self.resolved["kernels"]
-        self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0)
+        # Averages to tune afterwards cost two passes over the weights a step: not worth it for a short run.
+        power = self.resolved["total_images"] >= POWER_STEPS * family.training.batch
+        self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0, power)
+        self.averages = AverageStore(run.path / "ema")
         self.stepper.say = run.log
         began = self.world.share(time.monotonic() if started is None else started)
         # What changes, all of it in the resume state.
@@ -208,6 +212,8 @@ class Training:
             self.folder.log("no state is whole: starting again at 0 images")
         with self._disk("statistics"):
             self.folder.rewind(self.images_seen, self.watchdog.rollbacks)
+        if self.world.is_writer:
+            self.averages.drop_after(self.images_seen)
         self.world.wait()  # until all have read: the next states take the place of the older ones
 
     def _go_on(self, finished: bool) -> None:
@@ -346,6 +352,8 @@ class Training:
                     return "stopped"
                 continue
             # Before that nothing was judged, and there is the beginning to go back to.
+            if pace.due(MOMENTS, pace.averages):
+                self._keep_averages()
             marked = pace.steps >= WARMUP_STEPS and pace.due(MARKS, pace.marks) and self._mark()
             late = pace.elapsed - last_state > min(STATE_SECONDS, 0.05 * (now + pace.seconds_left(rate)))
             if better or marked or late:
@@ -357,7 +365,16 @@ class Training:
                 better, _ = self._snapshot(score)
                 if better:
                     self.save(best=True)
+        self._keep_averages()
         return "over"
+
+    def _keep_averages(self) -> None:
+        """In the last stage, the averages that others are made from after training."""
+        self.pace.averages = math.floor(self.pace.progress * MOMENTS)
+        tensors, count = self.stepper.power_averages()
+        if tensors and self.pace.in_last_stage and self.world.is_writer:
+            with self._disk("averages"):
+                self.averages.save(self.images_seen, tensors, count)
 
     def _step(self, size: int) -> None:
         """One step of the loop: a batch of `size` pictures through all phases that are due."""
@@ -464,6 +481,7 @@ class Training:
         self.world.wait()  # until all have read
         if self.world.is_writer:
             self.states.drop_after(target)
+            self.averages.drop_after(target)
         self._take_over(*state)
         self.pace.go_back(state[1])
         self.watchdog.return_to(state[1]["watchdog"])

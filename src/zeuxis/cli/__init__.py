@@ -37,6 +37,7 @@ from zeuxis.cli import (  # noqa: E402
     sample,
     score,
     train,
+    tune_ema,
 )
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
+app.command("tune-ema")(tune_ema.tune_ema)
 app.command("sample")(sample.sample)
 app.command("interpolate")(interpolate.interpolate)
 app.command("mix")(mix.mix)
