@@ -121,6 +121,26 @@ def test_the_likelihood_of_a_vae(fitted_vae: zx.VAE) -> None:
     assert not hasattr(gan(), "score")
 
 
+def test_pixels_are_scored_and_completed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
+    model = zx.Autoregressive("pixelcnn/tiny", **QUICK).fit(images, epochs=1)
+    again = zx.load(model.save(tmp_path / "pixels"))
+    assert isinstance(again, zx.Autoregressive)
+    scores = again.score_samples(images, k=1)
+    assert np.array_equal(scores, again.score_samples(images, k=3)), "exact: nothing is drawn"
+    assert (-64 * np.log(256) * 1.5 < scores).all() and (scores < 0).all()
+    known = np.zeros((8, 8), bool)
+    known[:4] = True
+    whole = again.complete(images[:3], known, seed=5)
+    assert np.array_equal(whole[:, :4], images[:3, :4]) and not np.array_equal(whole[:, 4:], images[:3, 4:])
+    assert np.array_equal(whole, again.complete(images[:3], known, seed=5))
+    with pytest.raises(UserError, match=r"encode.*complete, log_likelihood"):
+        again.encode(images)
+    with pytest.raises(UserError, match=r"--top-k.*--temperature.*network pixelcnn .* has no top-k"):
+        again.sample(1, top_k=3)
+
+
 def test_options_of_sampling(fitted_vae: zx.VAE) -> None:
     assert np.array_equal(*fitted_vae.sample(2, temperature=0.0)), "no noise, one picture"
     with pytest.raises(UserError, match=r"--truncation.*--temperature.*family vae has no truncation"):
@@ -175,7 +195,7 @@ MISTAKES: list[tuple[str, Callable[[Make], Any], str]] = [
     ("nan epochs", lambda make: gan().fit(make(), epochs=float("nan")), r"epochs: got nan"),
     ("no batch", lambda make: gan().fit(make(), epochs=1, batch_size=0), r"batch_size: got 0, allowed: 1 or more"),
     ("no time", lambda make: gan().fit(make(), budget=0), r"budget: got 0, allowed: more than 0"),
-    ("no such network", lambda make: zx.GAN("resnet").fit(make(), epochs=1), r"gan/resnet"),
+    ("no such network", lambda make: zx.GAN("unet").fit(make(), epochs=1), r"gan/unet"),
     ("no such setting", lambda make: gan(settings={"network.depth": 3}).fit(make(), epochs=1), r"'network.depth'"),
     ("resolution", lambda make: gan(resolution=(9, 9)).fit(make()), r"resolution: got \(9, 9\).*multiples of 4"),
     ("channels", lambda make: gan(channels=2).fit(make(), epochs=1), r"GAN channels"),

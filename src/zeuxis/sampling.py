@@ -154,7 +154,7 @@ def render_options(
         flag = f"--{name.replace('_', '-')}"
         if name not in model.family.render_options:
             turnable = ", ".join(f"--{option.replace('_', '-')}" for option in model.family.render_options)
-            step = f"{model.name} has no {name.replace('_', '-')}"
+            step = f"the network {model.family.network} of family {model.family.name} has no {name.replace('_', '-')}"
             raise UserError(flag, value, turnable or "no such option for this model", step)
         if name == "prior":
             if value not in ("fitted", "standard"):

@@ -99,7 +99,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"sweep": "diagonal", "width": 8, "layers": 1},
+                "network": {"sweep": "row", "width": 8, "layers": 1},
                 "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 3},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
