@@ -268,7 +268,8 @@ class Stepper:
 
     def power_averages(self) -> tuple[dict[str, Tensor], int]:
         """The averages of power profile and how many steps they are of, by name; nothing where none are followed."""
-        found, count = {}, 0
+        found: dict[str, Tensor] = {}
+        count = 0
         for parts, group in self.groups.items():
             if group.power is not None:
                 found |= group.power.named(group.flat, {part: self.networks[part] for part in parts})
