@@ -114,7 +114,7 @@ def finished(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_best_length_becomes_the_model(finished: Path, digits: Dataset) -> None:
     files = sorted((finished / "ema").iterdir())
-    assert [file.stem for file in files] == [f"{100 * moment:012d}" for moment in range(1, 9)]
+    assert [file.stem for file in files] == [f"{-(-100 * moment // 8) * 8:012d}" for moment in range(1, 9)]
     before = load_model(finished)
     seen: list[float] = []
 
