@@ -260,7 +260,7 @@ def test_the_completion_of_a_pixel_network_is_its_sample_given_the_rest() -> Non
 
 def test_a_given_codec_stays_as_it_is() -> None:
     """`objective.codec_share=0`: the stage's one step moves nothing of it."""
-    family = make_family("tokens/tiny", GREY, settings={"objective.codec_share": 0.0, "network.codec.quantiser": "vq"})
+    family = make_family("tokens/tiny", GREY, settings={"objective.codec_share": 0.0, "network.quantiser": "vq"})
     assert [stage.share for stage in family.stages()] == [0, 1]
     torch.manual_seed(0)
     stepper = Stepper(family, family.build(), "float32")
@@ -273,8 +273,7 @@ def test_a_given_codec_stays_as_it_is() -> None:
 
 def test_the_codec_of_a_vae_is_taken_by_name() -> None:
     """`--init` of a `vae/fsq` model gives all of encoder and decoder, and nothing of the prior."""
-    codec = {f"network.codec.{key}": value for key, value in {"width": 8, "max_width": 8, "blocks": 1}.items()}
-    ours = make_family("tokens/tiny", GREY, settings=codec).build()
+    ours = make_family("tokens/tiny", GREY, settings={"network.codec_blocks": 1}).build()
     theirs = make_family("vae/fsq/tiny", GREY).build()
     for part in ("encoder", "decoder"):
         shapes = [{key: value.shape for key, value in own[part].state_dict().items()} for own in (ours, theirs)]

@@ -8,9 +8,9 @@ from zeuxis.families.base import Preset
 PRESETS: dict[str, dict[str, Preset]] = {
     "tokens": {
         "small": Preset(
-            about="default: an FSQ codec and a recurrent prior; hundreds of pictures a second on a CPU",
+            about="default: an FSQ codec, then a recurrent prior whose state does not grow",
             settings={
-                "network": {"codec": {"quantiser": "fsq", "codes": 512, "factor": 0, "width": 32, "max_width": 64, "blocks": 1},
+                "network": {"quantiser": "fsq", "codes": 512, "factor": 0, "codec_width": 32, "codec_max_width": 64, "codec_blocks": 1,
                             "width": 128, "layers": 4, "expand": 2},
                 "objective": {"codec_share": 0.3, "label_drop": 0.1},
                 "training": {"batch": 64, "learning_rate": 2e-3, "warmup": 0.02, "beta2": 0.95, "ema": 0.02, "kimg": 1000},
@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "vq": Preset(
             about="the same with a learned codebook",
             settings={
-                "network": {"codec": {"quantiser": "vq", "codes": 512, "factor": 0, "width": 32, "max_width": 64, "blocks": 1},
+                "network": {"quantiser": "vq", "codes": 512, "factor": 0, "codec_width": 32, "codec_max_width": 64, "codec_blocks": 1,
                             "width": 128, "layers": 4, "expand": 2},
                 "objective": {"codec_share": 0.3, "label_drop": 0.1},
                 "training": {"batch": 64, "learning_rate": 2e-3, "warmup": 0.02, "beta2": 0.95, "ema": 0.02, "kimg": 1000},
@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"codec": {"quantiser": "fsq", "codes": 25, "factor": 4, "width": 8, "max_width": 8, "blocks": 0},
+                "network": {"quantiser": "fsq", "codes": 25, "factor": 4, "codec_width": 8, "codec_max_width": 8, "codec_blocks": 0,
                             "width": 16, "layers": 1, "expand": 1},
                 "objective": {"codec_share": 0.5, "label_drop": 0.1},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "pixelcnn": {
         "small": Preset(
-            about="gated PixelCNN, discretised logistic mixture: the likelihood of 8-bit pictures, minutes on a CPU",
+            about="gated PixelCNN, discretised logistic mixture: the exact likelihood of 8-bit pictures",
             settings={
                 "network": {"width": 48, "layers": 8, "kernel": 3, "dilation": 4},
                 "objective": {"likelihood": "logistic-mixture", "levels": 256, "components": 10},

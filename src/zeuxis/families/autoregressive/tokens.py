@@ -28,23 +28,17 @@ COMMITMENT = 0.25  # weight of the encoder's distance to the codes (van den Oord
 CODE_CHANNELS = 16  # of a vector quantiser
 
 
-class CodecConfig(Config):
-    """`codes` is the size of the vocabulary (an FSQ takes the largest that it can make of it); one token stands for
-    `factor` x `factor` pixels, 0 takes the smallest with at most 100 tokens."""
+class TokensConfig(Config):
+    """The codec: `codes` is the size of the vocabulary (an FSQ takes the largest that it can make of it), one token
+    stands for `factor` x `factor` pixels, 0 takes the smallest with at most 100 tokens. The prior over its tokens:
+    `layers` blocks of `width` channels, whose feed-forward parts are `expand` times as wide."""
 
     quantiser: Literal["fsq", "vq"] = "fsq"
     codes: int = Field(default=512, ge=16, le=65535)
     factor: Literal[0, 2, 4, 8, 16, 32] = 0
-    width: int = Field(default=32, ge=4, le=1024)
-    max_width: int = Field(default=64, ge=4, le=4096)
-    blocks: int = Field(default=1, ge=0, le=16)
-
-
-class TokensConfig(Config):
-    """The codec and the prior over its tokens: `layers` blocks of `width` channels, whose feed-forward parts are
-    `expand` times as wide."""
-
-    codec: CodecConfig = CodecConfig()
+    codec_width: int = Field(default=32, ge=4, le=1024)
+    codec_max_width: int = Field(default=64, ge=4, le=4096)
+    codec_blocks: int = Field(default=1, ge=0, le=16)
     width: int = Field(default=128, ge=8, le=4096)
     layers: int = Field(default=4, ge=1, le=64)
     expand: int = Field(default=2, ge=1, le=8)
@@ -52,14 +46,14 @@ class TokensConfig(Config):
 
 class TokensObjective(Config):
     """`codec_share` of the run trains the codec; 0 leaves it as `--init` gave it (a `vae/fsq` or `vae/vq` with the
-    settings of `network.codec`). `label_drop` of the pictures hide their class from the prior, so that it can be guided
+    same codec settings). `label_drop` of the pictures hide their class from the prior, so that it can be guided
     away from pictures of any class (Ho & Salimans 2022, arXiv 2207.12598)."""
 
     codec_share: float = Field(default=0.3, ge=0, lt=1)
     label_drop: float = Field(default=0.1, ge=0, lt=1)
 
 
-def factor_of(config: CodecConfig, spec: ImageSpec) -> int:
+def factor_of(config: TokensConfig, spec: ImageSpec) -> int:
     """Pixels per token and side."""
     if config.factor:
         return config.factor
@@ -72,19 +66,19 @@ def factor_of(config: CodecConfig, spec: ImageSpec) -> int:
     return factor
 
 
-def make_codec(config: CodecConfig, spec: ImageSpec) -> Codec:
+def make_codec(config: TokensConfig, spec: ImageSpec) -> Codec:
     """The codec; labels are left to the prior."""
     quantiser: FSQ | VQ
     quantiser = FSQ(fsq_levels(config.codes)) if config.quantiser == "fsq" else VQ(config.codes, CODE_CHANNELS)
-    return Codec(spec, quantiser, factor=factor_of(config, spec), width=config.width, max_width=config.max_width,
-                 blocks=config.blocks)  # fmt: skip
+    return Codec(spec, quantiser, factor=factor_of(config, spec), width=config.codec_width,
+                 max_width=config.codec_max_width, blocks=config.codec_blocks)  # fmt: skip
 
 
 def make_prior(config: TokensConfig, spec: ImageSpec, classes: int) -> RecurrentPrior:
     """The prior over the codec's grid."""
-    factor = factor_of(config.codec, spec)
+    factor = factor_of(config, spec)
     grid = math.ceil(spec.height / factor), math.ceil(spec.width / factor)
-    codes = math.prod(fsq_levels(config.codec.codes)) if config.codec.quantiser == "fsq" else config.codec.codes
+    codes = math.prod(fsq_levels(config.codes)) if config.quantiser == "fsq" else config.codes
     return RecurrentPrior(grid, codes, config.width, config.layers, config.expand, classes)
 
 
@@ -117,7 +111,7 @@ class Tokens(Method):
             raise UserError("--frames", spec.frames, "1 for a network over tokens", "take a network over frames")
         if classes and objective.label_drop:
             self.render_options = (*self.render_options, "guidance")
-        self.factor = factor_of(config.codec, spec)
+        self.factor = factor_of(config, spec)
         self.grid = math.ceil(spec.height / self.factor), math.ceil(spec.width / self.factor)
 
     @property
@@ -126,7 +120,7 @@ class Tokens(Method):
 
     # -- building --------------------------------------------------------------------------------------------------
     def build(self) -> dict[str, nn.Module]:
-        codec = make_codec(self.config.codec, self.spec)
+        codec = make_codec(self.config, self.spec)
         prior = self.network(self.config, self.spec, self.classes)
         return {"encoder": codec.encoder, "quantiser": codec.quantiser, "decoder": codec.decoder, "prior": prior}
 
