@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Blending(StrEnum):
     """How the elements and the model's picture become one."""
 
+    none = "none"
     soft = "soft"
     kept = "kept"
-    none = "none"
 
 
 def compose(
@@ -30,8 +30,8 @@ def compose(
     grid: Annotated[str | None, typer.Option(help="Or seeds on a grid, rows by slashes: 0,1/2,3.")] = None,
     seeds: Annotated[str, typer.Option(help="A variant for each: 0-3.")] = "0-3",
     blend: Annotated[
-        Blending, typer.Option(help="soft: elements fade in; kept: to the bit; none: the model's own picture.")
-    ] = Blending.soft,
+        Blending, typer.Option(help="none: the model's own picture; soft: elements fade in; kept: elements stay.")
+    ] = Blending.none,
     class_name: ClassOption = None,
     steps: StepsOption = 100,
     out: OutOption = Path("composed"),

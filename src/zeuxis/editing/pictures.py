@@ -40,7 +40,7 @@ def read_picture(
 
 def pixels_of(picture: Image.Image, channels: int) -> Pixels:
     """A picture as uint8 `[C, H, W]`."""
-    array = np.asarray(from_picture(picture, channels))
+    array = np.array(from_picture(picture, channels))
     array = array[..., None] if array.ndim == 2 else array
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
