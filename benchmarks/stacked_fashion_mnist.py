@@ -25,7 +25,7 @@ from zeuxis.config import DataOptions
 from zeuxis.data import Dataset, open_dataset
 from zeuxis.metrics.accuracy_score import correct
 from zeuxis.metrics.networks import FeatureNet, visible
-from zeuxis.metrics.recipe import train_extractor
+from zeuxis.metrics.recipe import train_network
 from zeuxis.sampling import Sampler
 
 TRIPLES = 100_000  # training pictures
@@ -71,9 +71,10 @@ def train(side: str, data: Path, asked: argparse.Namespace, seed: int, out: Path
     return max(out.iterdir())
 
 
-def classifier(dataset: Dataset) -> tuple[FeatureNet, float]:
+def classifier(dataset: Dataset, images: int) -> tuple[FeatureNet, float]:
     """A classifier (the `dataset` extractor's network and recipe) and its accuracy on test pictures."""
-    net = train_extractor(dataset, dataset.spec)
+    train, classes = dataset.train, len(dataset.classes)
+    net = train_network(train.take, train.labels, len(train), dataset.spec, classes, images)
     return net, float(correct(net, dataset.test).mean())
 
 
@@ -84,11 +85,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--triples", type=int, default=TRIPLES)
+    parser.add_argument("--classifier-kimg", type=float, default=300.0, help="how long the classifier is trained")
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
     asked = parser.parse_args()
     grey = open_dataset("fashion-mnist", DataOptions(val_fraction=0.0))
-    net, accuracy = classifier(grey)
+    net, accuracy = classifier(grey, round(asked.classifier_kimg * 1000))
     floor_modes, floor_kl = counted(modes(net, triples(grey.test.all(), asked.samples, seed=1)))
     floor = {"classifier_accuracy": round(accuracy, 4), "modes_floor": floor_modes, "kl_floor": round(floor_kl, 4)}
     with tempfile.TemporaryDirectory() as temporary:
