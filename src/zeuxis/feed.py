@@ -63,6 +63,7 @@ class Feed:
         self.order = Order(len(self.positions), seed_of(self.seed, "order"))
         self.chunk = max(1, min(256, CHUNK_PIXELS // (dataset.spec.frames * dataset.spec.height * dataset.spec.width)))
         self.codes: NDArray[np.generic] | None = None
+        self.resident: Tensor | None = None  # all pictures uint8 on the device, where they fit there
         self.world = current()
         self.waited, self.begun = 0.0, time.perf_counter()  # seconds until pictures were there; since when
         self._reader: ThreadPoolExecutor | None = None
@@ -96,15 +97,29 @@ class Feed:
         needed = self.conditional or what == "labelled"
         return Batch(images, torch.from_numpy(labels[positions]).to(self.device) if needed else None)
 
+    def keep_on_device(self, most: int) -> bool:
+        """Holds all training pictures on the device from here on, where they take at most `most` bytes; batches are
+        then cut there, and nothing is waited for."""
+        shape = self.split.take(np.arange(1)).shape[1:] if len(self.split) else ()
+        if len(self.split) * int(np.prod(shape)) > most:
+            return False
+        self.resident = torch.empty((len(self.split), *shape), dtype=torch.uint8, device=self.device)
+        for start in range(0, len(self.split), self.chunk):
+            places = np.arange(start, min(start + self.chunk, len(self.split)))
+            self.resident[start : start + len(places)] = torch.from_numpy(self.split.take(places)).to(self.device)
+        return True
+
     # -- reading ahead ---------------------------------------------------------------------------------------------
     def _read(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Places and pixels of this process's slice of a batch."""
         places = self.order.at(images_seen, count)[self.world.slice(count)]
         return places, self.split.take(self.positions[places])
 
-    def _wait_for(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    def _wait_for(self, images_seen: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.uint8] | None]:
         """`_read`, begun earlier where reading takes a noticeable share of the time; adds to `waited`."""
         began = time.perf_counter()
+        if self.resident is not None:
+            return self.order.at(images_seen, count)[self.world.slice(count)], None
         if self._next is None:
             read = self._read(images_seen, count)
         else:
@@ -141,8 +156,7 @@ class Feed:
     def _batch(self, places: NDArray[np.int64], flip: Tensor | None, pixels: NDArray[np.uint8] | None = None) -> Batch:
         """The pictures at `places` among `positions`; those that `flip` names are mirrored."""
         positions = self.positions[places]
-        pixels = self.split.take(positions) if pixels is None else pixels
-        images = to_float(torch.from_numpy(pixels).to(self.device))
+        images = to_float(self._on_device(positions, pixels))
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         labels, codes = None, None
@@ -154,6 +168,15 @@ class Feed:
             side = np.zeros(len(places), np.int64) if flip is None else flip.numpy().astype(np.int64)
             codes = _tensor(np.asarray(self.codes[side, places])).to(self.device)
         return Batch(images, labels, codes)
+
+    def _on_device(self, positions: NDArray[np.int64], pixels: NDArray[np.uint8] | None) -> Tensor:
+        """Pictures uint8 at `positions` of the split, which may have been read as `pixels` already."""
+        if self.resident is not None:
+            return self.resident[torch.from_numpy(positions).to(self.device)]
+        read = torch.from_numpy(self.split.take(positions) if pixels is None else pixels)
+        if self.device.type == "cuda":  # copied while the card still computes
+            return read.pin_memory().to(self.device, non_blocking=True)
+        return read.to(self.device)
 
     # -- codes -----------------------------------------------------------------------------------------------------
     def encode(self, encode: Encode, file: Path) -> bool:

@@ -5,24 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from zeuxis.checkpoint import AverageStore, Model, StateStore, weights_hash
+from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset
 from zeuxis.distributed import Clock, alone, current
-from zeuxis.errors import RunFault, StateError, UserError
+from zeuxis.errors import RunFault, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
+from zeuxis.memory import free_bytes
 from zeuxis.pace import MARKS, MOMENTS, STATUS_ROWS, Pace
 from zeuxis.planning import bind, choose_device, recorded, resolve
 from zeuxis.randomness import generator_for, seed_of
@@ -30,10 +30,10 @@ from zeuxis.runs import RunFolder
 from zeuxis.selection import Evaluation, Score, Selection
 from zeuxis.signals import stop_signals
 from zeuxis.snapshot import real_sheet
-from zeuxis.steps import Stepper, average_factor, under
-from zeuxis.tracking import Statistics
+from zeuxis.state import State
+from zeuxis.steps import Stepper, average_factor
 from zeuxis.transfer import Row, read_source, summary, take_over
-from zeuxis.watchdog import MOST_ROLLBACKS, WARMUP_STEPS, Finding, Watchdog
+from zeuxis.watchdog import WARMUP_STEPS, Finding
 
 LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
@@ -116,8 +116,7 @@ class Training:
         self, options: TrainOptions, dataset: Dataset, family: Family, run: RunFolder,
         listen: Callable[[Event], None] | None = None, started: float | None = None,
     ) -> None:  # fmt: skip
-        self.options, self.dataset, self.family, self.folder = options, dataset, family, run
-        self.given = family  # without what rollbacks make steadier
+        self.options, self.dataset, self.folder = options, dataset, run
         self.listen = listen or (lambda event: None)
         run.listen = lambda line: self.listen(Event("log", line))
         self.resolved: dict[str, Any] = run.config["resolved"]
@@ -127,34 +126,37 @@ class Training:
         self.feed = Feed(
             dataset, family.conditional, options, self.device, family.semi_supervised, family.watches_validation
         )
-        self.states = StateStore(run.path / "state")
+        if self.device.type != "cpu":
+            self.feed.keep_on_device(free_bytes(self.device) // 4)
         self.stages = family.stages()
         torch.manual_seed(seed_of(options.seed, "initial weights"))
         networks = {part: network.to(self.device) for part, network in family.build().items()}
-        self.transferred = self._begun_with(networks)
+        self.transferred = self._begun_with(family, networks)
         arithmetic = self.resolved["precision"], self.resolved["kernels"]
         # Averages to tune afterwards cost two passes over the weights a step: not worth it for a short run.
         power = self.resolved["total_images"] >= POWER_STEPS * family.training.batch
         self.stepper = Stepper(family, networks, *arithmetic, options.micro_batch or 0, power)
-        self.averages = AverageStore(run.path / "ema")
         self.stepper.say = run.log
         began = self.world.share(time.monotonic() if started is None else started)
-        # What changes, all of it in the resume state.
         self.pace = Pace(options, self.stages, family.training.batch, self.resolved["total_images"], began, self.clock)
-        self.statistics = Statistics(self.device)
         self.selection = Selection(run, dataset, self.device)
-        self.watchdog = Watchdog(family.watch)
-        self.terms: dict[str, float] = {}
-        self._restore()
+        self.state = State(run, options, family, self.stepper, self.pace, self.selection, self.world)
+        self.statistics, self.watchdog = self.state.statistics, self.state.watchdog
+        self.state.restore()
 
-    def _begun_with(self, networks: dict[str, nn.Module]) -> list[Row]:
+    def _begun_with(self, family: Family, networks: dict[str, nn.Module]) -> list[Row]:
         """Puts the weights of `--init` into new networks; says what became of each tensor, nothing without."""
-        if self.options.init is None or self.states.names():
+        if self.options.init is None or StateStore(self.folder.path / "state").names():
             return []
-        classes = self.dataset.classes if self.family.classes else ()
-        rows = take_over(networks, read_source(self.options.init), self.family.spec, classes)
+        classes = self.dataset.classes if family.classes else ()
+        rows = take_over(networks, read_source(self.options.init), family.spec, classes)
         self.folder.log(f"begun with {self.options.init}: {summary(rows)}")
         return rows
+
+    @property
+    def family(self) -> Family:
+        """The method as it is now."""
+        return self.state.family
 
     @property
     def images_seen(self) -> int:
@@ -166,81 +168,9 @@ class Training:
         """Seconds of all sittings together, each from its process's start."""
         return self.pace.elapsed
 
-    # -- state -----------------------------------------------------------------------------------------------------
     def save(self, best: bool = False) -> None:
-        """Writes a resume state; a full disk ends the run with the older states intact."""
-        if not self.world.is_writer:
-            return
-        tensors = self.stepper.state()
-        tensors |= {f"statistics.{key}": value for key, value in self.statistics.state().items()}
-        values = {**self.pace.to_json(), "watchdog": self.watchdog.to_json(), "best": self.selection.best,
-                  "terms": self.terms, "names": self.statistics.names,
-                  "micro_batch": self.stepper.micro_batch}  # fmt: skip
-        with self._disk("resume state"):
-            self.states.save(self.images_seen, tensors, values, best, self.watchdog.healthy)
-
-    def _take_over(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Networks, statistics and counters of a state; `StateError` where it is not one of this run."""
-        try:
-            self.stepper.load_state(tensors)
-            self.statistics.load_state(under("statistics", tensors), values["names"])
-            self.terms = values["terms"]
-            # Memory may have made it smaller.
-            self.stepper.micro_batch = min(self.stepper.micro_batch, values["micro_batch"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise StateError(f"{self.states.folder} does not fit the config of this run: {error}") from None
-
-    def _restore(self) -> None:
-        """Goes on from the newest whole state, from nothing where there is none; a finished run is extended."""
-        found, notes = self.states.load_latest()
-        finished = self.world.share(self.folder.finished)  # read by one: who extends the run takes the mark away
-        for note in notes:
-            self.folder.log(note)
-        if found is not None:
-            tensors, values = found
-            self._take_over(tensors, values)
-            try:
-                self.pace.load(values)
-                self.watchdog.load(values["watchdog"])
-                self.selection.best = tuple(values["best"]) if values["best"] else None
-            except (KeyError, TypeError) as error:
-                raise StateError(f"{self.states.folder} does not fit this version of Zeuxis: {error!r}") from None
-            self._steady()
-            self.folder.log(f"resumed at {self.images_seen} images")
-            self._go_on(finished)
-        elif notes:
-            self.folder.log("no state is whole: starting again at 0 images")
-        with self._disk("statistics"):
-            self.folder.rewind(self.images_seen, self.watchdog.rollbacks)
-        if self.world.is_writer:
-            self.averages.drop_after(self.images_seen)
-        self.world.wait()  # until all have read: the next states take the place of the older ones
-
-    def _go_on(self, finished: bool) -> None:
-        """Another --kimg or --budget than the run was begun with makes it longer."""
-        if finished:
-            if not self.pace.extend():
-                raise UserError("--resume", str(self.folder.path), "a larger --kimg or --budget: this run is finished",
-                                "or train anew without --resume")  # fmt: skip
-            self.folder.reopen()
-            return
-        begun = self.folder.config["asked"]["options"].get("kimg")
-        if self.options.kimg is None or self.options.kimg == begun:
-            return
-        if not self.pace.lengthen():
-            raise UserError("--kimg", self.options.kimg, f"more than the {self.images_seen / 1000:g} that were shown",
-                            "leave --kimg out to go on as it was begun")  # fmt: skip
-        self.folder.log(f"length changed to {self.pace.total_images} images")
-
-    @contextlib.contextmanager
-    def _disk(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise RunFault(f"could not write the {what} at {self.images_seen} images ({reason}); "
-                           "older states are intact: "
-                           "make room, then run the same command again") from None  # fmt: skip
+        """Writes a resume state; `best` marks that of the best model."""
+        self.state.save(best)
 
     # -- the loop --------------------------------------------------------------------------------------------------
     def run(self, score: Score | None = None, stop: Callable[[int], bool] | None = None) -> Outcome:
@@ -265,7 +195,7 @@ class Training:
                 self.watchdog.begin_stage(self.images_seen)
                 self.save()
             self.save()
-            self._finish()
+            self.state.finish()
             self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s, "
                             f"{self.feed.waiting:.1%} of this sitting waiting for data")  # fmt: skip
             self.world.wait()
@@ -273,11 +203,6 @@ class Training:
 
     def _outcome(self, status: Literal["finished", "interrupted", "stopped"]) -> Outcome:
         return Outcome(status, self.folder.path, self.images_seen, self.selection.best)
-
-    def _finish(self, **more: str) -> None:
-        with self._disk("mark of the end"):
-            self.folder.finish({"images_seen": self.images_seen, "seconds": self.elapsed, "best": self.selection.best,
-                                **more})  # fmt: skip
 
     def _begin(self) -> None:
         if self.images_seen:
@@ -295,7 +220,7 @@ class Training:
             settings = ", ".join(f"{key} {value}" for key, value in each["settings"].items())
             self.folder.log(f"chosen: {settings}: {each['why']}")
         self.folder.log(f"{self.resolved['precision']} arithmetic, {self.resolved['kernels']} kernels (timed: {timed})")
-        with self._disk("sheet of real pictures"):
+        with self.state.disk("sheet of real pictures"):
             save_png(real_sheet(self.dataset, self.family.conditional), self.folder.path / "reals.png")
 
     def _open_codes(self) -> None:
@@ -310,7 +235,7 @@ class Training:
         with self.stepper.at_rest() as networks:
             still = {part: net for part, net in networks.items() if part not in {*moving, *self.family.fitted_parts}}
             file = self.folder.path / f"codes-{stage.name}-{weights_hash(still)[:16]}.npy"
-            with self._disk("codes"):
+            with self.state.disk("codes"):
                 if self.feed.encode(lambda images, labels: self.family.codes(stage, networks, images, labels), file):
                     self.folder.log(f"codes of {len(self.feed.positions)} pictures for stage {stage.name}")
                     for other in self.folder.path.glob(f"codes-{stage.name}-*.npy"):
@@ -348,13 +273,13 @@ class Training:
                 self._show(rate)
                 last_event = now
             if finding is not None:
-                if not self._mend(finding):
+                if not self.state.mend(finding):
                     return "stopped"
                 continue
             # Before that nothing was judged, and there is the beginning to go back to.
             if pace.due(MOMENTS, pace.averages):
-                self._keep_averages()
-            marked = pace.steps >= WARMUP_STEPS and pace.due(MARKS, pace.marks) and self._mark()
+                self.state.keep_averages()
+            marked = pace.steps >= WARMUP_STEPS and pace.due(MARKS, pace.marks) and self.state.mark()
             late = pace.elapsed - last_state > min(STATE_SECONDS, 0.05 * (now + pace.seconds_left(rate)))
             if better or marked or late:
                 self.save(better)
@@ -365,16 +290,8 @@ class Training:
                 better, _ = self._snapshot(score)
                 if better:
                     self.save(best=True)
-        self._keep_averages()
+        self.state.keep_averages()
         return "over"
-
-    def _keep_averages(self) -> None:
-        """In the last stage, the averages that others are made from after training."""
-        self.pace.averages = math.floor(self.pace.progress * MOMENTS)
-        tensors, count = self.stepper.power_averages()
-        if tensors and self.pace.in_last_stage and self.world.is_writer:
-            with self._disk("averages"):
-                self.averages.save(self.images_seen, tensors, count)
 
     def _step(self, size: int) -> None:
         """One step of the loop: a batch of `size` pictures through all phases that are due."""
@@ -394,18 +311,13 @@ class Training:
     def _show(self, rate: float) -> None:
         self.listen(Event("progress", images_seen=self.images_seen,
                           total_images=self.pace.stage_start + self.pace.plan.total_images, images_per_second=rate,
-                          seconds_left=self.pace.seconds_left(rate), terms=self.terms))  # fmt: skip
-
-    def _row(self, **more: Any) -> None:
-        with self._disk("statistics"):
-            self.folder.row("stats.jsonl", {"images_seen": self.images_seen, "progress": self.pace.progress,
-                                            "seconds": round(self.elapsed, 3), **more})  # fmt: skip
+                          seconds_left=self.pace.seconds_left(rate), terms=self.state.terms))  # fmt: skip
 
     def _status(self) -> Finding | None:
         """Reads the statistics of the device and writes a row; returns a fault that the watchdog sees in it."""
         self.pace.rows = math.floor(self.pace.progress * STATUS_ROWS)
-        self.terms = self.statistics.read() | self.stepper.weight_norms(self.stages[self.pace.stage])
-        self._row(**{"waiting for data": round(self.feed.waiting, 4)}, **self.terms)
+        self.state.terms = self.statistics.read() | self.stepper.weight_norms(self.stages[self.pace.stage])
+        self.state.row(**{"waiting for data": round(self.feed.waiting, 4)}, **self.state.terms)
         in_a_row = self.statistics.too_large_in_a_row
         if in_a_row >= LARGE_IN_A_ROW:
             message = (f"the gradients of the last {in_a_row} steps were longer than training.skip_norm = "
@@ -414,9 +326,9 @@ class Training:
             self.folder.log(message)
             raise RunFault(message)
         finding = self.watchdog.see_statistics(
-            self.terms, self.statistics.skipped_in_a_row, self.pace.progress, self.pace.steps
+            self.state.terms, self.statistics.skipped_in_a_row, self.pace.progress, self.pace.steps
         )
-        return self._told(finding)
+        return self.state.told(finding)
 
     def _snapshot(self, score: Score | None) -> tuple[bool, Finding | None]:
         """Sheets, and in the last stage the score that chooses the model; returns whether the model is the best so far
@@ -426,7 +338,7 @@ class Training:
         """
         began, found = time.monotonic(), Evaluation()
         if self.world.is_writer:
-            with self._disk("snapshot"), alone():
+            with self.state.disk("snapshot"), alone():
                 if self.pace.in_last_stage:
                     with self.stepper.at_rest() as networks:
                         self.family.fit(networks, self.feed.once, seed_of(self.options.seed, "fit", self.images_seen))
@@ -442,73 +354,7 @@ class Training:
         finding = None
         if said["seen"]:
             finding = self.watchdog.see_evaluation(said["seen"], self.pace.progress, self.pace.steps)
-        return said["better"], self._told(finding)
-
-    # -- what the watchdog finds -----------------------------------------------------------------------------------
-    def _told(self, finding: Finding | None) -> Finding | None:
-        """A fault to be mended; what can only be told is told."""
-        if finding is None or finding.action == "roll back":
-            return finding
-        self._decided(finding, f"at {self.images_seen} images {finding.reason}")
-        return None
-
-    def _decided(self, finding: Finding, sentence: str, **more: Any) -> None:
-        """Every decision is a line of the log and a row of the statistics."""
-        self._row(watchdog=finding.rule, action=finding.action, sentence=sentence, **more)
-        self.folder.log(sentence)
-
-    def _mark(self) -> bool:
-        """Whether the present state is to be kept as one to go back to."""
-        self.pace.marks = math.floor(self.pace.progress * MARKS)
-        return self.watchdog.mark(self.images_seen)
-
-    def _steady(self) -> None:
-        """The method as it is after so many rollbacks."""
-        self.family = self.stepper.family = self.given.steadied(self.watchdog.rollbacks)
-
-    def _mend(self, finding: Finding) -> bool:
-        """Goes back to the last good state; False where the run is stopped instead, with its best model kept."""
-        noticed, state = self.images_seen, None
-        target = self.watchdog.go_back()
-        while target is not None and state is None:
-            try:
-                state = self.states.load(f"{target:012d}")
-            except StateError as error:
-                self.folder.log(f"{error}; going back further")
-                target = self.watchdog.forget()
-        if state is None or target is None:
-            return self._give_up(finding)
-        self.world.wait()  # until all have read
-        if self.world.is_writer:
-            self.states.drop_after(target)
-            self.averages.drop_after(target)
-        self._take_over(*state)
-        self.pace.go_back(state[1])
-        self.watchdog.return_to(state[1]["watchdog"])
-        self._steady()
-        with self._disk("statistics"):
-            self.folder.rewind(self.images_seen, self.watchdog.rollbacks)
-        change = "the learning rate halved" + (" and the penalty doubled" if self.family.steadying else "")
-        times = f"{self.watchdog.rollbacks} of at most {MOST_ROLLBACKS} times"
-        sentence = (f"{finding.reason}, noticed at {noticed} images: went back to {self.images_seen} images with "
-                    f"{change} ({times})")  # fmt: skip
-        self._decided(finding, sentence, noticed_at=noticed, rollbacks=self.watchdog.rollbacks)
-        self.save()
-        return True
-
-    def _give_up(self, finding: Finding) -> bool:
-        """Stops the run for good: with the best model so far, else with an error."""
-        best, times = self.selection.best, self.watchdog.rollbacks
-        sentence = f"{finding.reason}, noticed at {self.images_seen} images after going back {times} times: stopped"
-        if best is None:
-            sentence += ", and no model was good enough to be kept: try a smaller training.learning_rate by --set, "
-            sentence += "or --precision float32"
-            self.folder.log(sentence)
-            raise RunFault(sentence)
-        sentence += f"; the best model so far is kept ({best[0]} {best[1]:.5g})"
-        self._decided(Finding(finding.rule, finding.reason, "stop"), sentence)
-        self._finish(stopped=sentence)
-        return False
+        return said["better"], self.state.told(finding)
 
     @property
     def model(self) -> Model:
