@@ -37,13 +37,13 @@ BATCH = 64
 def train(model: str, seed: int, asked: argparse.Namespace, out: Path) -> Model:
     """The finished model."""
     length = ["--kimg", str(asked.kimg)] if asked.kimg else ["--budget", f"{asked.minutes * 60}s"]
-    command = [sys.executable, "-m", "zeuxis", "train", "fashion-mnist", "--model", model, *length, "--seed", str(seed)]
+    command = [sys.executable, "-m", "zeuxis", "train", asked.data, "--model", model, *length, "--seed", str(seed)]
     subprocess.run([*command, "--out", str(out), *asked.extra], check=True, stdout=subprocess.DEVNULL)
     return load_model(max(out.iterdir()))
 
 
 def samples(asked: argparse.Namespace, seed: int, out: Path) -> Model:
-    dataset, values = open_dataset("fashion-mnist"), {}
+    dataset, values = open_dataset(asked.data), {}
     models = {name: train(name, seed, asked, out / name.replace("/", "-")) for name in (asked.tokens, asked.vae)}
     for name, model in models.items():
         options = render_options(model, temperature=asked.temperature) if name == asked.tokens else None
@@ -52,12 +52,12 @@ def samples(asked: argparse.Namespace, seed: int, out: Path) -> Model:
         row = {row.metric: round(row.value, 5) for row in rows}
         row |= {f"{row.metric}_floor": round(row.floor, 5) for row in rows if row.floor is not None}
         values[name] = next(row.value for row in rows if row.metric.startswith("fd"))
-        report(f"fashion-mnist, samples of {name}", seed=seed, minutes=asked.minutes, **row)
+        report(f"{asked.data}, samples of {name}", seed=seed, minutes=asked.minutes, **row)
         if asked.sheets:
             asked.sheets.mkdir(parents=True, exist_ok=True)
             sheet = grid(pictures[:100].transpose(0, 2, 3, 1), scale=2)
             save_png(sheet, asked.sheets / f"{name.replace('/', '-')}-{seed}.png")
-    report(f"fashion-mnist, Fréchet distance of {asked.tokens} against {asked.vae}", seed=seed, minutes=asked.minutes,
+    report(f"{asked.data}, Fréchet distance of {asked.tokens} against {asked.vae}", seed=seed, minutes=asked.minutes,
            ratio=round(values[asked.tokens] / values[asked.vae], 4))  # fmt: skip
     return models[asked.tokens]
 
@@ -94,7 +94,7 @@ def fit(
 
 
 def prior(asked: argparse.Namespace, seed: int, model: Model) -> None:
-    dataset = open_dataset("fashion-mnist")
+    dataset = open_dataset(asked.data)
     train, test = tokens_of(model, dataset.train, 10**9), tokens_of(model, dataset.test, 10_000)
     shape = int(train.shape[1]), int(train.shape[2])
     torch.manual_seed(seed)
@@ -106,7 +106,7 @@ def prior(asked: argparse.Namespace, seed: int, model: Model) -> None:
 
     own = fit(ours, lambda tokens: ours(tokens, None), train, test, asked.steps, seed)
     other = fit(peer, lambda tokens: peer(before(tokens)), train, test, asked.steps, seed)
-    report("fashion-mnist, nats per token of the prior against a Transformer", seed=seed, steps=asked.steps,
+    report(f"{asked.data}, nats per token of the prior against a Transformer", seed=seed, steps=asked.steps,
            nats_ours=round(own, 5), nats_peer=round(other, 5), ratio=round(own / other, 4),
            parameters=[parameters(ours), parameters(peer)],
            parameters_in_products=[parameters(ours, False), parameters(peer, False)])  # fmt: skip
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=10_000)
     parser.add_argument("--tokens", default="tokens/small")
     parser.add_argument("--vae", default="vae", help="the VAE that is compared with")
+    parser.add_argument("--data", default="fashion-mnist", help="digits are quick: to see that it works")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--sheets", type=Path, help="folder for a sheet of samples of each")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
