@@ -7,16 +7,10 @@ from zeuxis.families.base import Chosen, Facts
 NETWORK = "dcgan"  # what docs/benchmarks.md measures; another takes its place when it is measured to be better
 FEW = 20_000  # pictures, from which on a discriminator of this size does not learn them by heart in hours
 HELD_OUT = 20  # validation pictures, fewer than which say nothing of what D learned by heart
-RAMP = 0.3  # where the probability ends without them, as in Huang et al. 2024 for small data
+RAMP = 0.3  # where the probability ends without them, as Huang et al. 2024 ramp it on faces
 PASSES = 50  # over the pictures, below which it does not get to it either
-KINDS = (
-    "shift",
-    "fraction",
-    "scale",
-    "aniso",
-    "colour",
-    "cutout",
-)  # not what turns a picture into another: flip, rotate
+# Not what turns a picture into another one that could be real: flip and rotate.
+KINDS = ("shift", "fraction", "scale", "aniso", "colour", "cutout")
 GAMMA = ("dcgan", "resnet", "r3gan")  # networks whose presets have the relativistic loss with R1 and R2
 RATE = {False: 300.0, True: 3000.0}  # pictures of 32x32 a second, without and with an accelerator: a guess for PASSES
 
