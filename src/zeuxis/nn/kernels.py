@@ -22,8 +22,9 @@ from torch.autograd import Function
 from zeuxis.nn import winograd
 
 Kernels = Literal["plain", "patches", "winograd"]
-# Fewer channels or positions than these: the transforms cost more than the multiplications that they save.
-LEAST_CHANNELS, LEAST_POSITIONS = 32, 2048
+# Fewer channels (by kernel side) or positions than these: the transforms cost more than the multiplications that they
+# save.
+LEAST_CHANNELS, LEAST_POSITIONS = {3: 192, 4: 64}, 2048
 _kernels: Kernels = "plain"
 _weight_gradients = True
 
@@ -53,7 +54,7 @@ def input_gradients_only() -> Iterator[None]:
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     """`F.conv2d` of `[N, C, H, W]` with `weight` `[K, C, k, k]`."""
-    if _kernels == "plain":
+    if _kernels == "plain" or (_kernels == "winograd" and not _saves_multiplications(x, weight, stride, stride)):
         return F.conv2d(x, weight, bias, stride, padding)
     x, weight, bias = _cast(x, weight, bias)
     return _Convolve.apply(x, weight, bias, stride, padding)
@@ -61,7 +62,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddin
 
 def transpose(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     """`F.conv_transpose2d` of `[N, K, h, w]` with `weight` `[K, C, k, k]`."""
-    if _kernels == "plain":
+    if _kernels == "plain" or (_kernels == "winograd" and not _saves_multiplications(x, weight, stride, 1)):
         return F.conv_transpose2d(x, weight, bias, stride, padding)
     x, weight, bias = _cast(x, weight, bias)
     sides = [(side - 1) * stride - 2 * padding + weight.shape[2] for side in x.shape[2:]]
@@ -216,7 +217,7 @@ def _saves_multiplications(x: Tensor, weight: Tensor, stride: int, step: int) ->
     if _kernels != "winograd" or x.dtype.itemsize < 4 or not winograd.fits(weight.shape[2], stride):
         return False
     positions = x.shape[0] * x.shape[2] * x.shape[3] // step**2
-    return min(weight.shape[:2]) >= LEAST_CHANNELS and positions >= LEAST_POSITIONS
+    return min(weight.shape[:2]) >= LEAST_CHANNELS[weight.shape[2]] and positions >= LEAST_POSITIONS
 
 
 def _few_positions(count: int) -> bool:
