@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["autoregressive/pixelcnn/tiny"])
     parser.add_argument("--kimg", type=float, default=200)
     parser.add_argument("--fillings", type=int, default=4000)
+    parser.add_argument("--particles", type=int, default=64, help="completions of which each filling is chosen")
     asked = parser.parse_args()
     fillings = np.array(list(itertools.product([False, True], repeat=len(HOLE))))
     known = np.ones((SIDE, SIDE), bool)
@@ -87,10 +88,10 @@ def main() -> None:
         for column, (y, x) in enumerate(HOLE):
             every[:, y, x] = 255 * fillings[:, column]
         exact = torch.softmax(likelihoods(model, every[:, None]), 0).numpy()
-        made = inpaint(model, picture[None], known, range(asked.fillings))[:, 0]
+        made = inpaint(model, picture[None], known, range(asked.fillings), particles=asked.particles)[:, 0]
         rng = np.random.default_rng(0)
         drawn = np.bincount(rng.choice(len(exact), asked.fillings, p=exact / exact.sum()), minlength=len(exact))
-        report(f"fillings of {name} on the toy", fillings=asked.fillings,
+        report(f"fillings of {name} on the toy", fillings=asked.fillings, particles=asked.particles,
                total_variation=round(variation(histogram(made, fillings), exact), 4),
                exact_draws=round(variation(drawn / asked.fillings, exact), 4),
                known_to_the_bit=bool((made[:, known] == picture[known]).all()),

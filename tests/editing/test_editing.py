@@ -41,6 +41,7 @@ from zeuxis.editing.paths import straight_between, weights_between
 from zeuxis.editing.projection import Likeness
 from zeuxis.errors import UserError
 from zeuxis.families import make_family
+from zeuxis.families.base import RenderOptions
 from zeuxis.images import to_float
 from zeuxis.randomness import generator_for
 from zeuxis.sampling import Sampler
@@ -194,6 +195,41 @@ def test_inpainting_leaves_what_is_known_to_the_bit(name: str) -> None:
     assert np.abs(again[0].astype(int) - fillings[1]).max() <= 1, "a seed's filling is its own"
     with pytest.raises(UserError, match="PICTURE"):
         inpaint(model, picture[:3], known, [0])
+
+
+@pytest.mark.parametrize("name", ["autoregressive/pixelcnn/tiny", "autoregressive/tokens/tiny"])
+def test_models_that_complete_inpaint_by_themselves(name: str) -> None:
+    model = tiny(name, channels=1, side=8, classes=2)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8)
+    known = np.ones((8, 8), bool)
+    known[2:6, 1:7] = False
+    fillings = inpaint(model, picture, known, [0, 1], label=1)
+    assert np.array_equal(fillings[:, :, known], picture[:, known][None].repeat(2, axis=0))
+    assert not np.array_equal(fillings[0], fillings[1])
+    assert np.array_equal(inpaint(model, picture, known, [1], label=1)[0], fillings[1])
+
+
+def test_fillings_agree_with_what_comes_after_the_hole() -> None:
+    """Of completions, one is drawn by the weight of what is known: exactly that of brute force."""
+    from zeuxis.editing import inpainting
+
+    model = tiny("autoregressive/pixelcnn/tiny", channels=1, side=4)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 4, 4), dtype=np.uint8)
+    known = np.ones((4, 4), bool)
+    known[1, 1:3] = False
+    assert inpainting._known_after(known) and not inpainting._known_after(np.arange(16).reshape(4, 4) < 9)
+    with torch.no_grad():  # a model to which pixels matter
+        for parameter in model.networks["network"].parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    made, weights = inpainting._completions(Sampler(model), picture[None], known, list(range(8)), None, RenderOptions())
+    values = to_float(torch.from_numpy(made))
+    family, seen = model.family, torch.from_numpy(known).expand(8, 1, 4, 4)
+    total = family.log_likelihood(model.networks, values, None, generator_for("x"))
+    hole = family.completion_weight(model.networks, values, ~seen, None)
+    assert torch.allclose((total - hole).double(), weights, atol=1e-4) and weights.std() > 0
+    several, naive = (inpaint(model, picture, known, range(12), particles=count) for count in (4, 1))
+    changed = [index for index in range(12) if not np.array_equal(several[index], naive[index])]
+    assert 0 < len(changed) < 12
 
 
 def test_outpainting_keeps_the_picture_and_fills_the_canvas() -> None:

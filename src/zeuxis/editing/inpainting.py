@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zeuxis.checkpoint import Model
 from zeuxis.config import MAX_SIDE
@@ -22,25 +23,26 @@ from zeuxis.sampling import Sampler
 
 TRIES = 16  # codes of a seed, of which the nearest to the known part is where its filling starts
 VARIETY = 0.3  # of the codes' spread: how far seeds start from the encoder's answer
+PARTICLES = 16  # completions per seed, where one that fits what comes after is chosen
 ROUNDS = 8  # of encoding and decoding, where the model has its own encoder
 
 
 def inpaint(
     model: Model, picture: Pixels, known: Mask, seeds: Sequence[int], *, label: int | None = None,
-    encoder: Encoder | None = None, device: str | torch.device = "cpu", steps: int = 120,
+    encoder: Encoder | None = None, device: str | torch.device = "cpu", steps: int = 120, particles: int = PARTICLES,
     options: RenderOptions | None = None, progress: Progress | None = None,
 ) -> Pixels:  # fmt: skip
     """One filling uint8 `[S, C, H, W]` per seed of `picture` uint8 `[C, H, W]` where it is not `known` (bool `[H, W]`).
 
-    A model that completes pictures draws from its conditional distribution. Others look for codes whose pictures agree
+    A model that completes pictures draws from its conditional distribution, the nearer to it the more `particles` (see
+    `_complete`). Others look for codes whose pictures agree
     with what is known, each seed from its own start; the rim is blended.
     """
     _check(model, picture, known)
     original = np.repeat(picture[None], len(seeds), axis=0)
     if "complete" in model.family.capabilities:
-        filled = _complete(
-            Sampler(model, device), original, known, list(seeds), label, options or RenderOptions(), progress
-        )
+        sampler, drawn = Sampler(model, device), options or RenderOptions()
+        filled = _complete(sampler, original, known, list(seeds), label, drawn, particles, progress)
         return pasted(filled, original, known)
     space = encoder.space if encoder is not None else space_of(model, device, options)
     target = to_float(torch.from_numpy(original)).to(space.device)
@@ -98,26 +100,57 @@ def _spread(space: Space, codes: Codes, seeds: Sequence[int]) -> Codes:
     return codes.with_values(codes.values + torch.where(space.free, VARIETY * spread * noise.to(space.device), 0))
 
 
-@torch.inference_mode()
 def _complete(
     sampler: Sampler, original: Pixels, known: Mask, seeds: list[int], label: int | None, options: RenderOptions,
-    progress: Progress | None,
+    particles: int, progress: Progress | None,
 ) -> Pixels:  # fmt: skip
-    """Fillings by the model's own conditional distribution, in the sampler's padded chunks."""
-    parts = []
-    for first in range(0, len(seeds), sampler.chunk):
+    """Fillings by the model's own conditional distribution.
+
+    A completion looks at what comes before a place and not at what comes after it. Where something known does come
+    after, each seed has several completions, and one is drawn with the probability that they leave to what is known
+    (sampling, importance resampling: Rubin 1987): the exact conditional as their number grows.
+    """
+    draws = particles if sampler.model.family.exact_likelihood and _known_after(known) else 1
+    chosen = []
+    for number, seed in enumerate(seeds):
         if progress:
-            progress("filling", first, len(seeds))
+            progress("filling", number, len(seeds))
+        own = [seed, *(generator_for("particle", seed, draw).initial_seed() % 10**9 for draw in range(1, draws))]
+        made, weights = _completions(sampler, original[:1], known, own, label, options)
+        pick = 0
+        if draws > 1:
+            drawn = torch.rand((), generator=generator_for("particle", seed), dtype=torch.float64)
+            pick = int((torch.softmax(weights, 0).cumsum(0) < drawn).sum().clamp(max=draws - 1))
+        chosen.append(made[pick])
+    return np.stack(chosen)
+
+
+def _known_after(known: Mask) -> bool:
+    """Whether a known pixel follows an unknown one, row by row."""
+    flat = known.reshape(-1)
+    return bool(flat[int(flat.argmin()) :].any())
+
+
+@torch.inference_mode()
+def _completions(
+    sampler: Sampler, original: Pixels, known: Mask, seeds: list[int], label: int | None, options: RenderOptions
+) -> tuple[Pixels, Tensor]:
+    """One completion per seed, in the sampler's padded chunks, and their log weights `[S]` float64."""
+    family, parts, weights = sampler.model.family, [], []
+    for first in range(0, len(seeds), sampler.chunk):
         chunk = seeds[first : first + sampler.chunk]
         padded = chunk + [chunk[-1]] * (sampler.chunk - len(chunk))
         noise = {key: value.to(sampler.device) for key, value in sampler.noise(padded).items()}
-        labels = sampler.labels(padded, label)
+        labels = sampler.labels([seeds[0]] * len(padded), label)  # one class for all that one is chosen of
+        labels = None if labels is None else labels.to(sampler.device)
         images = to_float(torch.from_numpy(original[[0] * len(padded)])).to(sampler.device)
         seen = torch.from_numpy(known).to(sampler.device).expand(len(padded), 1, -1, -1)
-        labels = None if labels is None else labels.to(sampler.device)
-        drawn = sampler.model.family.complete(sampler.networks, images, seen, labels, noise, options)
+        drawn = family.complete(sampler.networks, images, seen, labels, noise, options)
         parts.append(to_pixels(drawn)[: len(chunk)].cpu().numpy())
-    return np.concatenate(parts)
+        if len(seeds) > 1:
+            weight = family.completion_weight(sampler.networks, drawn, seen, labels)
+            weights.append(weight[: len(chunk)].double().cpu())
+    return np.concatenate(parts), torch.cat(weights) if weights else torch.zeros(len(seeds), dtype=torch.float64)
 
 
 def outpaint(

@@ -325,6 +325,13 @@ class Family(ABC):
         """Pictures float `[-1, 1]` that are `images` where `known` (bool `[N, 1, H, W]`) and drawn elsewhere."""
         raise NotImplementedError(f"{self.name} has no complete")
 
+    def completion_weight(
+        self, networks: Networks, images: Tensor, known: Tensor, labels: Tensor | None
+    ) -> Tensor:  # fmt: skip
+        """Log probability in nats `[N]` of what of `images` is `known`, each element given all before it: the weight
+        of a draw of `complete` among others, of a family that completes and has an `exact_likelihood`."""
+        raise NotImplementedError(f"{self.name} has no completion_weight")
+
     def predict(
         self, networks: Networks, frames: Tensor, count: int, labels: Tensor | None, noise: Noise,
         options: RenderOptions,

@@ -83,7 +83,9 @@ class Method(ABC):
     def decode(self, networks: Networks, codes: Tensor, labels: Tensor | None) -> Tensor:
         raise NotImplementedError("autoregressive has no decode")
 
-    def log_likelihood(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+    def log_likelihood(
+        self, networks: Networks, images: Tensor, labels: Tensor | None, known: Tensor | None = None
+    ) -> Tensor:
         raise NotImplementedError("autoregressive has no log_likelihood")
 
     def complete(

@@ -104,6 +104,11 @@ class Autoregressive(Family):
         that comes later is put in but not looked ahead to."""
         return self.method.complete(networks, images, known, labels, noise, options)
 
+    def completion_weight(
+        self, networks: Networks, images: Tensor, known: Tensor, labels: Tensor | None
+    ) -> Tensor:  # fmt: skip
+        return self.method.log_likelihood(networks, images, labels, known)
+
     def predict(
         self, networks: Networks, frames: Tensor, count: int, labels: Tensor | None, noise: Noise,
         options: RenderOptions,

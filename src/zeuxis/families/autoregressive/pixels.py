@@ -172,12 +172,18 @@ class Pixels(Method):
                     canvas[:, :, y, x] = pixel
         return canvas
 
-    def log_likelihood(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Exact log probability of the pictures on their levels, nats `[N]`."""
+    def log_likelihood(
+        self, networks: Networks, images: Tensor, labels: Tensor | None, known: Tensor | None = None
+    ) -> Tensor:
+        """Exact log probability of the pictures on their levels, nats `[N]`; with `known` (bool `[N, 1, H, W]`) of
+        these pixels alone, each given all before it."""
         step = max(1, CHUNK_PIXELS // (self.spec.height * self.spec.width))
         parts = []
         for start in range(0, len(images), step):
             part = quantised(images[start : start + step], self.objective.levels)
             own = None if labels is None else labels[start : start + step]
-            parts.append(networks["network"](part, own).flatten(1).sum(1))
+            each = networks["network"](part, own)  # [N, H, W]
+            if known is not None:
+                each = each * known[start : start + step, 0]
+            parts.append(each.flatten(1).sum(1))
         return torch.cat(parts)
