@@ -104,7 +104,8 @@ class State:
         if self.options.kimg is None or self.options.kimg == begun:
             return
         if not self.pace.lengthen():
-            raise UserError("--kimg", self.options.kimg, f"more than the {self.pace.images_seen / 1000:g} that were shown",
+            shown = f"more than the {self.pace.images_seen / 1000:g} that were shown"
+            raise UserError("--kimg", self.options.kimg, shown,
                             "leave --kimg out to go on as it was begun")  # fmt: skip
         self.folder.log(f"length changed to {self.pace.total_images} images")
 
@@ -120,8 +121,8 @@ class State:
 
     def finish(self, **more: str) -> None:
         with self.disk("mark of the end"):
-            self.folder.finish({"images_seen": self.pace.images_seen, "seconds": self.pace.elapsed, "best": self.selection.best,
-                                **more})  # fmt: skip
+            self.folder.finish({"images_seen": self.pace.images_seen, "seconds": self.pace.elapsed,
+                                "best": self.selection.best, **more})  # fmt: skip
 
     # -- what the watchdog finds -----------------------------------------------------------------------------------
     def told(self, finding: Finding | None) -> Finding | None:
