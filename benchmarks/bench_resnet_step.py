@@ -22,7 +22,7 @@ from zeuxis.nn.kernels import keep_large_blocks
 from zeuxis.planning import choose_arithmetic
 from zeuxis.steps import Stepper
 
-SIZE, BATCH, LATENT, WIDTHS = 28, 64, 64, (32, 64)  # `resnet/small` at 28 pixels: grids of 14 and 7
+SIZE, BATCH, LATENT, WIDTHS = 28, 64, 64, (16, 32)  # `resnet/small` at 28 pixels: grids of 14 and 7
 
 
 class Block(nn.Module):

@@ -54,9 +54,17 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="for a CPU, pictures of about 32 pixels: residual blocks, relativistic loss, R1 and R2 by finite differences",
             settings={
-                "network": {"latent": 64, "width": 32, "max_width": 128, "blocks": 1, "patch": 2},
+                "network": {"latent": 64, "width": 16, "max_width": 128, "blocks": 1, "patch": 2},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 0.5, "gamma_end": 0.1, "step": 0.05},
+                "training": {"batch": 32, "learning_rate": 1.5e-3, "warmup": 0.02, "beta1": 0.0, "beta2": 0.99, "kimg": 1000},
+            },
+        ),
+        "medium": Preset(
+            about="for a CPU and an hour, pictures of 64 pixels and more: as small, twice as wide",
+            settings={
+                "network": {"latent": 64, "width": 32, "max_width": 256, "blocks": 1, "patch": 2},
                 "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 1.0, "gamma_end": 0.1, "step": 0.05},
-                "training": {"batch": 64, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "kimg": 1000},
+                "training": {"batch": 32, "learning_rate": 1e-3, "warmup": 0.02, "beta1": 0.0, "beta2": 0.99, "kimg": 2000},
             },
         ),
         "tiny": Preset(

@@ -1,9 +1,10 @@
 """Dense residual networks without normalisation, made for CPUs.
 
 The recipe is that of R3GAN (Huang et al. 2024, arXiv 2501.05441): no normalisation, residual blocks that start as the
-identity, [1, 2, 1] resampling, the relativistic loss with R1 and R2. The blocks are dense 3x3 convolutions, which a CPU
-computes several times as fast as grouped ones. Both networks work on patches of the picture (`patch` pixels a side
-become channels), so that no convolution starts from one channel at full size.
+identity, the relativistic loss with R1 and R2. The blocks are dense 3x3 convolutions, which a CPU computes several
+times as fast as grouped ones. Resampling is [1, 3, 3, 1], under which all pixels of the finer grid vary alike. Both
+networks work on patches of the picture (`patch` pixels a side become channels), so that no convolution starts from one
+channel at full size.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Generator(LatentGenerator):
         x = self.project(w[:, 0]).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)  # [N, C, h, w]
         x = self.stages[0](x)
         for narrow, stage in zip(self.narrows, self.stages[1:], strict=True):
-            x = stage(upsample(narrow(x), self.wrap))
+            x = stage(upsample(narrow(x), self.wrap, taps=4))
         for unfold in self.unfolds:
             x = depth_to_space(unfold(F.leaky_relu(x, LEAK)), 2)
         x = self.to_picture(F.leaky_relu(x, LEAK))
@@ -128,5 +129,5 @@ class Discriminator(FeatureDiscriminator):
             images = F.pad(images, self.padding)
         x = self.stages[0](self.from_picture(space_to_depth(images, self.patch)))
         for widen, stage in zip(self.widens, self.stages[1:], strict=True):
-            x = stage(widen(downsample(x, self.wrap)))
+            x = stage(widen(downsample(x, self.wrap, taps=4)))
         return F.leaky_relu(x, LEAK).permute(0, 2, 3, 1).flatten(1)
