@@ -146,15 +146,19 @@ def test_signals_save_and_leave(begin: Begin) -> None:
 def test_a_signal_that_comes_twice_at_once_still_saves(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make` and `timeout` pass a signal on that the whole process group was sent already: here while it saves."""
     training = begin(kimg=4000)
-    save = training.save
+    save, sent = training.save, threading.Event()
+
+    def interrupt() -> None:
+        sent.set()
+        os.kill(os.getpid(), signal.SIGINT)
 
     def interrupted_save(best: bool = False) -> None:
-        if not best:
+        if sent.is_set():
             os.kill(os.getpid(), signal.SIGINT)
         save(best)
 
     monkeypatch.setattr(training, "save", interrupted_save)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(0.3, interrupt).start()
     outcome = training.run()
     assert outcome.status == "interrupted"
     assert StateStore(outcome.folder / "state").names()[-1] == f"{outcome.images_seen:012d}"
