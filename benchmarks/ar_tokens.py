@@ -98,8 +98,8 @@ def prior(asked: argparse.Namespace, seed: int, model: Model) -> None:
     train, test = tokens_of(model, dataset.train, 10**9), tokens_of(model, dataset.test, 10_000)
     shape = int(train.shape[1]), int(train.shape[2])
     torch.manual_seed(seed)
-    ours = RecurrentPrior(shape, CODES, asked.width, 4, 2, 0)
-    peer = Transformer(shape[0] * shape[1], asked.width, 4, max(1, asked.width // 32), 4)
+    ours = RecurrentPrior(shape, CODES, asked.width, 3, 2, 0)
+    peer = Transformer(shape[0] * shape[1], asked.width, 3, max(1, asked.width // 32), 4)
 
     def before(tokens: Tensor) -> Tensor:
         return F.pad(tokens.flatten(1), (1, 0), value=CODES)[:, :-1]

@@ -191,7 +191,7 @@ def main() -> None:
             cached(preset, passes, min(turns, 3))
     if asked.only in (None, "prior"):
         for grid in ((7, 7), (16, 16)):
-            prior(grid, 128, 4, turns)
+            prior(grid, 128, 3, turns)
         whole("tokens/small", turns)
     if asked.only in (None, "scan"):
         for batch, width in ((1, 128), (4, 128), (8, 128), (16, 256)):

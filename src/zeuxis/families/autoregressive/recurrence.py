@@ -41,15 +41,19 @@ class Block(nn.Module):
         # a^c from 0.9 to 0.999 at r = 1 (section 2.4), so that channels remember from a few to hundreds of tokens.
         decay = torch.linspace(0.9, 0.999, width).log().neg() / SHARPNESS
         self.decay = nn.Parameter(torch.log(torch.expm1(decay)) if decay.device.type != "meta" else decay)
-        self.out = nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 2 * expand * width), nn.Linear(expand * width, width)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up, self.down = nn.Linear(width, 2 * expand * width), nn.Linear(expand * width, width, bias=False)
 
-    def gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def rate(self) -> Tensor:
+        """log a of each channel `[D]` where its gate is wide open."""
+        return -SHARPNESS * F.softplus(self.decay)
+
+    def gates(self, x: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Value, output gate, decay a and input scale sqrt(1 - a^2) i, each of the shape of `x` (Eq. 1 to 4)."""
         value, raw = self.project(self.norm(x)).split([self.width, 3 * self.width], dim=-1)
         open_output, forget, enter = torch.sigmoid(raw).chunk(3, dim=-1)
-        decay = torch.exp(forget * (-SHARPNESS * F.softplus(self.decay)))
-        scale = torch.addcmul(torch.ones_like(self.decay), decay, decay, value=-1).clamp(min=1e-6).sqrt() * enter
+        decay = torch.exp(forget * rate)
+        scale = (1 - decay * decay).clamp(min=1e-6).sqrt() * enter
         return value, raw[..., : self.width] * open_output, decay, scale
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -58,7 +62,7 @@ class Block(nn.Module):
         return cast(Tensor, x + self.down(F.silu(opening) * value))
 
     def forward(self, x: Tensor) -> Tensor:
-        value, output, decay, scale = self.gates(x)
+        value, output, decay, scale = self.gates(x, self.rate())
         padded, length = F.pad(value, (0, 0, TAPS - 1, 0)), x.shape[1]
         mixed = padded[:, :length] * self.taps[0]
         for tap in range(1, TAPS):
@@ -66,12 +70,12 @@ class Block(nn.Module):
         memory = scan(decay, scale * mixed)
         return self.feed_forward(x + self.out(memory * output))
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, rate: Tensor) -> tuple[Tensor, State]:
         """One token `[N, D]`."""
-        value, output, decay, scale = self.gates(x)
+        value, output, decay, scale = self.gates(x, rate)
         taps = torch.cat([state.taps, value[:, None]], dim=1)
         mixed = (taps * self.taps).sum(1)
-        memory = decay * state.memory + scale * mixed
+        memory = torch.addcmul(scale * mixed, decay, state.memory)
         return self.feed_forward(x + self.out(memory * output)), State(taps[:, 1:], memory)
 
     def first_state(self, count: int, like: Tensor) -> State:
@@ -128,6 +132,7 @@ class PriorWalk:
     def __init__(self, prior: RecurrentPrior, canvas: Tensor, labels: Tensor | None) -> None:
         self.prior, self.canvas = prior, canvas
         self.blocks = cast("list[Block]", list(prior.blocks))
+        self.rates = [block.rate() for block in self.blocks]
         self.states = [block.first_state(len(canvas), prior.head.weight) for block in self.blocks]
         self.outside = torch.full_like(canvas[:, 0, 0], prior.codes)
         self.label = None if prior.label is None else prior.label(labels)
@@ -142,5 +147,5 @@ class PriorWalk:
         if self.label is not None:
             hidden = hidden + self.label
         for index, block in enumerate(self.blocks):
-            hidden, self.states[index] = block.step(hidden, self.states[index])
+            hidden, self.states[index] = block.step(hidden, self.states[index], self.rates[index])
         return cast(Tensor, prior.head(prior.norm(hidden)))
