@@ -8,7 +8,7 @@ NETWORK = "dcgan"  # what docs/benchmarks.md measures; another takes its place w
 FEW = 20_000  # pictures, from which on a discriminator of this size does not learn them by heart in hours
 HELD_OUT = 20  # validation pictures, fewer than which say nothing of what D learned by heart
 RAMP = 0.3  # where the probability ends without them, as Huang et al. 2024 ramp it on faces
-PASSES = 200  # over the pictures, below which it does not get to it either; augmenting costs a third of the speed
+PASSES = 200  # over the pictures, below which it does not get to it either; augmentation takes its time
 # Not what turns a picture into another one that could be real: flip and rotate.
 KINDS = ("shift", "fraction", "scale", "aniso", "colour", "cutout")
 GAMMA = ("dcgan", "resnet", "r3gan")  # networks whose presets have the relativistic loss with R1 and R2
