@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from zeuxis.checkpoint import Model
+    from zeuxis.families.base import RenderOptions
+    from zeuxis.images import Pixels
+    from zeuxis.sampling import Sampler
 
 GRID_MOST = 256  # more pictures than that are no longer looked at on one sheet
 
@@ -63,7 +70,6 @@ def sample(
         render_options,
         seeds_array,
         write_npz,
-        write_pngs,
     )
 
     total = count_seeds(seeds)
@@ -78,13 +84,7 @@ def sample(
     sampler = Sampler(loaded, choose_device(device), join(device))
     chunks = sampler(parse_seeds(seeds), label=label, options=options)
     if edit:
-        from zeuxis.checkpoint import find_model
-        from zeuxis.editing.directions import edited, load_directions, parse_edits
-        from zeuxis.editing.spaces import space_of
-
-        space = space_of(loaded, sampler.device, options)
-        edits = parse_edits(edit, load_directions(find_model(model), space))
-        chunks = edited(space, parse_seeds(seeds), edits, label)
+        chunks = _edited(model, sampler, options, edit, parse_seeds(seeds), label)
     if not sampler.world.is_writer:  # one writes what all draw
         for _ in chunks:
             pass
@@ -97,32 +97,45 @@ def sample(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError("--out", str(out), "a folder that can be written", str(error.strerror)) from None
-    remark = ""
-    if sprites:
-        from zeuxis.cli.sprites import refined
-
-        chunks = refined(chunks, total, pixel_art, enlarge)
-    if form is Format.atlas:
-        from zeuxis.cli.sprites import write_atlas
-
-        written = write_atlas(chunks, list(parse_seeds(seeds)), loaded, out, mark=mark)
-    elif form is Format.tiles:
-        from zeuxis.cli.sprites import write_tiles
-
-        written, remark = write_tiles(chunks, list(parse_seeds(seeds)), loaded, out, mark=mark)
-    elif loaded.spec.frames > 1 and form is not Format.npz:
-        from zeuxis.prediction import write_clips
-
-        written = write_clips(chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png)
-    elif form is Format.npz:
-        written = [out / "samples.npz"]
+    written, remark = [out / "samples.npz"], ""
+    if form is Format.npz:
         numbers = seeds_array(seeds)
         write_npz(chunks, numbers, sampler.label_array(numbers, label), loaded.spec, written[0])
     else:
-        written = write_pngs(
-            chunks, parse_seeds(seeds), loaded, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST
-        )
+        written, remark = _write(chunks, loaded, seeds, form, out, pixel_art, enlarge, mark)
     kind = "pictures" if loaded.spec.frames == 1 else "clips"
-    say(Console(), f"{total} {kind}: {', '.join(str(path) for path in written)}")
-    if remark:
-        say(Console(), remark)
+    say(Console(), f"{total} {kind}: {', '.join(str(path) for path in written)}{remark}")
+
+
+def _edited(
+    model: Path, sampler: Sampler, options: RenderOptions, edits: list[str], seeds: Iterator[int], label: int | None
+) -> Iterator[Pixels]:
+    """The chunks of the seeds' pictures, moved along the directions that `--edit` names."""
+    from zeuxis.checkpoint import find_model
+    from zeuxis.editing.directions import edited, load_directions, parse_edits
+    from zeuxis.editing.spaces import space_of
+
+    space = space_of(sampler.model, sampler.device, options)
+    return edited(space, seeds, parse_edits(edits, load_directions(find_model(model), space)), label)
+
+
+def _write(
+    chunks: Iterator[Pixels], model: Model, seeds: str, form: Format, out: Path, pixel_art: int | None, enlarge: int,
+    mark: bool,
+) -> tuple[list[Path], str]:  # fmt: skip
+    """Pictures or clips as PNG files and sheets: what to open, and a remark."""
+    from zeuxis.cli.sprites import refined, write_atlas, write_tiles
+    from zeuxis.sampling import count_seeds, parse_seeds, write_pngs
+
+    if model.spec.frames > 1:
+        from zeuxis.prediction import write_clips
+
+        return write_clips(chunks, parse_seeds(seeds), model, out, mark=mark, each=form is Format.png), ""
+    chunks = refined(chunks, count_seeds(seeds), pixel_art, enlarge)
+    if form is Format.atlas:
+        return write_atlas(chunks, list(parse_seeds(seeds)), model, out, mark=mark), ""
+    if form is Format.tiles:
+        return write_tiles(chunks, list(parse_seeds(seeds)), model, out, mark=mark)
+    return write_pngs(
+        chunks, parse_seeds(seeds), model, out, mark=mark, each=form is Format.png, sheet_most=GRID_MOST
+    ), ""

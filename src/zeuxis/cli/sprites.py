@@ -67,4 +67,4 @@ def write_tiles(
         note = {SHEET_MARK: "Zeuxis", **(synthetic_mark(model, seed) if mark else {})}
         save_png(picture_of(picture.transpose(1, 2, 0)), out / f"tiled{seed:06d}.png", note)
     ratios = ", ".join(f"{axis} {np.median(seam_ratio(pixels, axis)):.2f}" for axis in ("x", "y"))
-    return [out], f"difference across the edge over that inside (median; 1 shows no seam): {ratios}"
+    return [out], f"; difference across the edge over that inside (median; 1 shows no seam): {ratios}"
