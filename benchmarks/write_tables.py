@@ -19,6 +19,7 @@ from typing import Any
 from timing import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+MOST_COLUMNS = 14
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -39,11 +40,14 @@ def entry(key: str, value: Any) -> str:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Rows per line of output, columns in the order in which their names first occur."""
+    """Rows per line of output, columns in the order in which their names first occur; stood on its side where it would
+    be too wide to read."""
     keys = list(dict.fromkeys(key for line in lines for key in line))
     head = ["what" if key == "benchmark" else key.replace("_", " ") for key in keys]
     rows = [[entry(key, line[key]) if key in line else "" for key in keys] for line in lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(keys), *rows))
+    if len(keys) > MOST_COLUMNS:
+        head, *rows = [list(column) for column in zip(head, *rows, strict=True)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
 def about(machine: dict[str, Any]) -> str:
