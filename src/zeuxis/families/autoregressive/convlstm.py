@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
-from zeuxis.families.autoregressive.patches import Memory, planes
+from zeuxis.families.autoregressive.patches import Blend, Memory, planes
 from zeuxis.nn.conv import Conv2d
 
 Kernel = Literal[1, 3, 5, 7, 9]
@@ -62,7 +62,7 @@ class ConvLSTM(nn.Module):
             for layer in range(config.layers)
         )
         self.embed = nn.Embedding(classes, 4 * config.width) if classes else None
-        self.to_patches = nn.Conv2d(config.layers * config.width, inputs, 1)
+        self.to_patches = Blend(config.layers * config.width, spec)
 
     def forward(self, patches: Tensor, memory: Memory | None, labels: Tensor | None) -> tuple[Tensor, Memory]:
         extra = None if self.embed is None else self.embed(labels)
@@ -70,4 +70,4 @@ class ConvLSTM(nn.Module):
         for layer, cell in enumerate(self.cells):
             after.append(cell(x, memory[layer] if memory else None, None if layer else extra))
             x = after[-1][0].to(patches.dtype)
-        return self.to_patches(torch.cat([hidden for hidden, _ in after], dim=1)).float(), after
+        return self.to_patches(torch.cat([hidden for hidden, _ in after], dim=1), patches), after

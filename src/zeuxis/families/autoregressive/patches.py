@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 
@@ -46,3 +46,24 @@ def grid_of(spec: ImageSpec) -> tuple[int, int]:
 def feed(true: Tensor, predicted: Tensor, use: Tensor) -> Tensor:
     """Patches fed to the next step: the `true` ones where `use` `[N]`, else the `predicted`, kept in range."""
     return torch.where(use[:, None, None, None], true, predicted.clamp(-1, 1).to(true.dtype))
+
+
+class Blend(nn.Module):
+    """Hidden states `[N, width, h, w]` and the given patches -> the next ones: new values, and a mask that says where
+    the given ones stay (Finn et al. 2016, arXiv 1605.07157, section 4): what stands still need not be remembered."""
+
+    STAY = 1.0  # of the mask's logit at first: most of it stays
+
+    def __init__(self, width: int, spec: ImageSpec) -> None:
+        super().__init__()
+        self.planes = planes(spec)
+        self.to_patches = nn.Conv2d(width, 2 * self.planes, 1)
+        assert self.to_patches.bias is not None
+        with torch.no_grad():
+            self.to_patches.bias[self.planes :] = self.STAY
+
+    def forward(self, hidden: Tensor, given: Tensor) -> Tensor:
+        """Float32 `[N, P, h, w]`."""
+        new, mask = self.to_patches(hidden).float().split(self.planes, dim=1)
+        mask = torch.sigmoid(mask)
+        return mask * given.float() + (1 - mask) * new

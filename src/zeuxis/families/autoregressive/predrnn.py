@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
 from zeuxis.families.autoregressive.convlstm import Kernel
-from zeuxis.families.autoregressive.patches import Memory, planes
+from zeuxis.families.autoregressive.patches import Blend, Memory, planes
 from zeuxis.nn.conv import Conv2d
 
 
@@ -67,7 +67,7 @@ class PredRNN(nn.Module):
             for layer in range(config.layers)
         )
         self.embed = nn.Embedding(classes, 4 * config.width) if classes else None
-        self.to_patches = nn.Conv2d(config.width, inputs, 1)
+        self.to_patches = Blend(config.width, spec)
 
     def forward(
         self, patches: Tensor, memory: tuple[Memory, Tensor] | None, labels: Tensor | None
@@ -80,4 +80,4 @@ class PredRNN(nn.Module):
             hidden, own, shared = cell(x, states[layer], shared, None if layer else extra)
             after.append((hidden, own))
             x = hidden.to(patches.dtype)
-        return self.to_patches(x).float(), (after, shared)
+        return self.to_patches(x, patches), (after, shared)

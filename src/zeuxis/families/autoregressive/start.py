@@ -23,12 +23,12 @@ class Start(nn.Module):
         super().__init__()
         wrap = (spec.wrap_x, spec.wrap_y)
         self.grid = grid_of(spec)
-        self.half = math.ceil(self.grid[0] / 2), math.ceil(self.grid[1] / 2)
+        self.coarse = math.ceil(self.grid[0] / 2), math.ceil(self.grid[1] / 2)
         self.latent, self.width = latent, width
         self.first = Conv2d(planes(spec), width, 3, padding=1, wrap=wrap)
         self.down = Conv2d(width, width, 3, stride=2, padding=1, wrap=wrap)
-        self.to_latent = nn.Linear(width * math.prod(self.half), 2 * latent)
-        self.from_latent = nn.Linear(latent, width * math.prod(self.half))
+        self.to_latent = nn.Linear(width * math.prod(self.coarse), 2 * latent)
+        self.from_latent = nn.Linear(latent, width * math.prod(self.coarse))
         self.embed = nn.Embedding(classes, width) if classes else None
         self.up = Conv2d(width, width, 3, padding=1, wrap=wrap)
         self.to_patches = Conv2d(width, planes(spec), 3, padding=1, wrap=wrap)
@@ -50,7 +50,7 @@ class Start(nn.Module):
 
     def decode(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Patches `[N, P, h, w]` of z `[N, latent]`."""
-        x = self.from_latent(z).unflatten(1, (self.width, *self.half))
+        x = self.from_latent(z).unflatten(1, (self.width, *self.coarse))
         if self.embed is not None:
             x = x + self.embed(labels)[:, :, None, None].to(x.dtype)
         x = F.interpolate(F.silu(x), scale_factor=2.0, mode="nearest")[:, :, : self.grid[0], : self.grid[1]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
 from zeuxis.families.autoregressive.convlstm import ConvLSTMCell, Kernel
-from zeuxis.families.autoregressive.patches import Memory, grid_of, planes
+from zeuxis.families.autoregressive.patches import Blend, Memory, grid_of, planes
 from zeuxis.nn.conv import Conv2d
 
 LATENT_PLANES = 8  # of the coarse map that z becomes: where on the picture something happens matters
@@ -66,7 +66,7 @@ class SVG(nn.Module):
             for layer in range(config.layers)
         )
         self.embed = nn.Embedding(classes, 4 * width) if classes else None
-        self.to_patches = nn.Conv2d(config.layers * width, inputs, 1)
+        self.to_patches = Blend(config.layers * width, spec)
 
     def summary(self, patches: Tensor) -> Tensor:
         """Patches `[N, P, h, w]` -> `[N, hidden]`, where and what things are."""
@@ -84,4 +84,4 @@ class SVG(nn.Module):
         for layer, cell in enumerate(self.cells):
             after.append(cell(x, memory[layer] if memory else None, None if layer else extra))
             x = after[-1][0].to(patches.dtype)
-        return self.to_patches(torch.cat([hidden for hidden, _ in after], dim=1)).float(), after
+        return self.to_patches(torch.cat([hidden for hidden, _ in after], dim=1), patches), after
