@@ -105,7 +105,7 @@ def becoming(**values: float) -> dict[int, dict[str, float]]:
         ("lost coverage", healthy_rows(), becoming(coverage=0.1), 20),
         ("most is lost", healthy_rows(), becoming(metric=0.09), 20),
         ("most is lost", healthy_rows(), becoming(metric=float("nan")), 20),
-        ("twice the best", healthy_rows(), becoming(metric=0.03), 40),
+        ("twice the best", healthy_rows(), becoming(metric=0.045), 40),
     ],
 )
 def test_a_fault_is_noticed_soon_and_by_its_name(
@@ -134,8 +134,18 @@ def test_a_discriminator_that_is_always_right_is_a_fault_only_without_a_signal()
 
 def test_a_metric_once_at_twice_its_best_is_not_a_fault() -> None:
     evaluations = falling()
-    evaluations[119]["metric"] = 0.03
+    evaluations[119]["metric"] = 0.045
     assert watch(healthy_rows(), evaluations) == []
+
+
+def test_a_metric_near_its_floor_is_not_judged_by_its_noise() -> None:
+    """Two healthy runs of few validation pictures, as they were: small numbers, several times their best."""
+    for values in (
+        [0.00602, 0.00049, -5e-05, 0.00048, 0.00035, 0.00023, 0.00045, 5e-05, 0.00012, 0.00032],
+        [0.01215, 0.00789, 0.00481, 0.00196, 0.00095, 0.0005, 0.0013, 0.00148, 0.00146, 0.00153],
+    ):
+        evaluations = {place: {"metric": value} for place, value in zip(range(19, 200, 20), values, strict=True)}
+        assert watch(healthy_rows(), evaluations) == []
 
 
 def test_what_an_earlier_state_would_not_mend_is_told_once() -> None:

@@ -30,7 +30,7 @@ SPIKE = 20.0  # times the 95% quantile of the gradient's length
 JUMP, LEAST_JUMP = 10.0, 0.25  # times how a part's weights usually change in length; as a logarithm, at least
 COLLAPSED, FLAT = 0.2, 0.02  # diversity of samples: of the best so far, of the pictures'
 COVERED = 0.5  # coverage, of the best so far
-TWICE, LOST = 2.0, 0.5  # the metric: times its best; share of all that was gained
+TWICE, NOTABLE, LOST = 2.0, 0.25, 0.5  # the metric: times its best; shares of all that was gained
 
 
 @dataclass
@@ -168,7 +168,7 @@ def lost_coverage(history: History) -> str:
 
 def twice_the_best(history: History) -> str:
     """The metric is twice its best; a small number is not judged by its noise but by all that was gained so far."""
-    return _worse(history, TWICE, 0.05)
+    return _worse(history, TWICE, NOTABLE)
 
 
 def most_is_lost(history: History) -> str:
