@@ -25,6 +25,8 @@ PICTURES = Path(__file__).parent / "pictures"
 COMMANDS = {
     "demo": ["demo"],
     "vae": ["train", "digits", "--model", "vae", "--conditional", "--kimg", "60"],
+    "tokens": ["train", "digits", "--model", "tokens", "--conditional", "--kimg", "100"],
+    "pixelcnn": ["train", "digits", "--model", "pixelcnn", "--kimg", "40"],
 }
 
 
@@ -60,6 +62,23 @@ def reconstructions(model: Model, name: str) -> None:
     save(np.concatenate([pixels, to_pixels(images).numpy()]), len(model.classes), name, model)
 
 
+def completions(model: Model, name: str) -> None:
+    """Held-out pictures, one of each class, their upper halves, and what is drawn below them by each of four seeds."""
+    held_out = open_dataset("digits").test
+    positions = np.array([np.flatnonzero(held_out.labels == label)[0] for label in range(len(held_out.classes))])
+    pixels = held_out.take(positions)
+    labels = torch.from_numpy(held_out.labels[positions]) if model.classes else None
+    known = torch.zeros(len(pixels), 1, *pixels.shape[2:], dtype=torch.bool)
+    known[:, :, : pixels.shape[2] // 2] = True
+    images, rows = to_float(torch.from_numpy(pixels)), [pixels, np.where(known.numpy(), pixels, 96).astype(np.uint8)]
+    for row in range(4):
+        noise = Sampler(model).noise(list(range(row * len(pixels), (row + 1) * len(pixels))))
+        with torch.inference_mode():
+            whole = model.family.complete(model.networks, images, known, labels, noise, RenderOptions())
+        rows.append(to_pixels(whole).numpy())
+    save(np.concatenate(rows), len(pixels), name, model)
+
+
 def save(pixels: Pixels, columns: int, name: str, model: Model) -> None:
     """uint8 `[N, C, H, W]` as a sheet with the mark that it is synthetic."""
     save_png(
@@ -77,6 +96,8 @@ def draw(part: str, run: Path) -> None:
     if part == "demo":
         copy_sheet(run / "reals.png", "demo-reals.png")
         strip(model, [RenderOptions(truncation=value) for value in settings], "gan-truncation.png")
+    elif part in ("tokens", "pixelcnn"):
+        completions(model, f"{part}-completions.png")
     else:
         strip(model, [RenderOptions(temperature=value) for value in settings], "vae-temperature.png")
         reconstructions(model, "vae-reconstructions.png")
