@@ -78,7 +78,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "r3gan": {
         "small": Preset(
-            about="a twentieth of the paper's width, for one GPU and an hour: relativistic loss, exact R1 and R2",
+            about="a sixth to a third of the paper's width, for one GPU: relativistic loss, exact R1 and R2",
             settings={
                 "network": {"latent": 64, "width": 128, "max_width": 256, "blocks": 2},
                 "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "gamma_end": 0.1},
@@ -133,7 +133,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="narrow, for pictures of about 32 pixels: 128-dimensional w, style mixing, path length, lazy R1",
             settings={
-                "network": {"latent": 128, "style": 128, "mapping": 2, "width": 32, "max_width": 128},
+                "network": {"latent": 128, "style": 128, "mapping": 2, "width": 16, "max_width": 64},
                 "objective": {"loss": "non-saturating", "penalty": "r1", "gamma": 1.0, "gamma_end": 1.0, "interval": 16},
                 "training": {"batch": 32, "learning_rate": 2.5e-3, "learning_rate_end": 0.1, "beta1": 0.0, "beta2": 0.99, "kimg": 1000},
             },
