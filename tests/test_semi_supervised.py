@@ -137,5 +137,3 @@ def test_who_knows_no_classes_is_not_asked_for_them(begin: Callable[..., Trainin
     model = load_model(begin(kimg=0.1, snapshots=1).run().folder)
     with pytest.raises(UserError, match=r"classification.*classify"):
         evaluate_model(model, digits, metrics=["classification"], draws=1)
-    with pytest.raises(UserError, match=r"leak.*augmentation"):
-        evaluate_model(model, digits, metrics=["leak"], draws=1)

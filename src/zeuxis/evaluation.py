@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zeuxis.augment import KINDS, Kind
 from zeuxis.checkpoint import Model
 from zeuxis.data import Dataset
 from zeuxis.distributed import current
@@ -133,7 +134,9 @@ def evaluate_model(
         made.append(Draw(sampler(range(first, first + num)), sampler.label_array(seeds, None) if labelled else None))
     rows = judge.rows(made, firsts) if made else []
     if "leak" in judge.metrics:
-        rows += judge.leak_rows(model, sampler, firsts[:1])
+        # Asked for by name, also of a model without augmentation: that is what one with it is compared with.
+        kinds = augmented_by(model) or (KINDS if "leak" in metrics else ())
+        rows += judge.leak_rows(kinds, sampler, firsts[:1])
     for name, metric in judge.metrics.items():
         if name in NEEDS:
             judge.progress(name, 0, 0)
@@ -334,9 +337,8 @@ class _Judge:
             return f"the classifier is right on {right:.1%} of held-out pictures"
         return ""
 
-    def leak_rows(self, model: Model, sampler: Sampler, seeds: tuple[int, ...]) -> list[Row]:
-        """Whether a model trained behind augmentation makes augmented-looking pictures; nothing for others."""
-        kinds = augmented_by(model)
+    def leak_rows(self, kinds: tuple[Kind, ...], sampler: Sampler, seeds: tuple[int, ...]) -> list[Row]:
+        """How many pictures look as after a change of these kinds; nothing without kinds."""
         if not kinds:
             return []
         self.progress("leak of augmentation", 0, 0)
