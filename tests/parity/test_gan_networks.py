@@ -24,6 +24,7 @@ from zeuxis.nn.resample import binomial, depth_to_space, downsample, space_to_de
 from zeuxis.nn.residual import ResidualBlock, fixup_gain
 from zeuxis.nn.style import EqualConv2d, ModulatedConv2d, minibatch_deviation, mix_levels
 from zeuxis.randomness import generator_for
+from zeuxis.steps import Stepper
 
 RESIDUAL = ["resnet", "r3gan", "stylegan2"]
 BOTH_WRAP = (True, True)
@@ -324,3 +325,17 @@ def test_finite_differences_stay_accurate_in_bfloat16(name: str) -> None:
             assert discriminator(x, None).dtype == torch.float32
             rough = penalty()
     assert 0.8 < (rough / exact).item() < 1.25
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_bfloat16_steps_move_as_float32_ones(name: str) -> None:
+    family = bound(name, ImageSpec(height=12, width=8, channels=3), 2)
+    batch = Batch(normal(8, 3, 12, 8).clamp(-1, 1), torch.arange(8) % 2)
+    for phase in family.stages()[0].phases:
+        noise, norms = family.noise(8, generator_for("n"), "train"), []
+        for precision in ("float32", "bfloat16"):
+            stepper = Stepper(family, built(family), precision)  # type: ignore[arg-type]
+            terms, skipped = stepper.step(phase, batch, noise, progress=0.5, average=0.5)
+            assert skipped.item() == 0
+            norms.append(terms["gradient norm"].item())
+        assert norms[1] == pytest.approx(norms[0], rel=0.1), phase.name
