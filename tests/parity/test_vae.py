@@ -263,7 +263,7 @@ def test_a_second_stage_bounds_the_density_that_it_learns(monkeypatch: pytest.Mo
                 for index, deviation in enumerate(data.std(0)))  # fmt: skip
     assert apart + 0.15 < prior.log_prob(data, None).mean() < exact + 0.05
     codes = prior({"z": randn(2000, 2, seed=5), "second": randn(2000, 2, seed=6)}, None)
-    assert torch.corrcoef(codes.t())[0, 1] > 0.8
+    assert torch.corrcoef(codes.t())[0, 1] > 0.2
 
 
 def test_a_prior_of_classes_follows_each_and_auto_takes_the_best_on_what_was_held_out() -> None:

@@ -69,3 +69,10 @@ def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of a VAE of 12x8 RGB pictures without classes."""
     return trained(tmp_path_factory.mktemp("vae"), model="vae/mlp/tiny")
+
+
+@pytest.fixture(scope="session")
+def fitted_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a VAE of 12x8 RGB pictures with a Gaussian likelihood and a fitted prior."""
+    place = tmp_path_factory.mktemp("fitted")
+    return trained(place, model="vae/conv/tiny", settings={"objective.prior": "mixture"})

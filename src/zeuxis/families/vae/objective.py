@@ -35,6 +35,7 @@ from zeuxis.families.vae.presets import PRESETS
 from zeuxis.families.vae.priors import Prior, PriorName
 from zeuxis.randomness import generator_for
 
+FIT_PICTURES = 4096  # that a prior is fitted to, about: encoding them before each snapshot must not take long
 DRAWN_VALUES = 2**22  # values of decoder output computed at once when a likelihood is estimated
 
 
@@ -183,12 +184,14 @@ class VAE(Family):
         if not self.fitted_parts:
             return
         generator = generator_for("aggregate", seed)
+        stride = math.ceil(sum(len(batch.images) for batch in batches()) / FIT_PICTURES)
         codes, labels = [], []
         for batch in batches():
-            seen = self.latents.recognise(networks, batch.images, batch.labels)
-            z = torch.randn(len(batch.images), self.latents.size, generator=generator).to(batch.images.device)
-            codes.append(self.latents.codes(networks, seen, batch.labels, z).float())
-            labels.append(batch.labels)
+            images, own = batch.images[::stride], None if batch.labels is None else batch.labels[::stride]
+            seen = self.latents.recognise(networks, images, own)
+            z = torch.randn(len(images), self.latents.size, generator=generator).to(images.device)
+            codes.append(self.latents.codes(networks, seen, own, z).float())
+            labels.append(own)
         known = None if labels[0] is None else torch.cat(cast("list[Tensor]", labels))
         cast(Prior, networks["prior"]).fit(torch.cat(codes), known, seed)
 

@@ -85,7 +85,7 @@ class Mixture(Density):
     def fit(self, x: Tensor, held_out: Tensor, seed: int) -> None:
         best, kept = -math.inf, None
         for count in COMPONENTS:
-            several = x.shape[1] <= FULL_COVARIANCE and len(x) >= 2 * count * x.shape[1]
+            several = x.shape[1] <= FULL_COVARIANCE and len(x) >= count * x.shape[1]
             if count > self.most or (count > 1 and not several):
                 continue
             self._fit(x, count, seed)
