@@ -26,7 +26,7 @@ COMMANDS = {
     "demo": ["demo"],
     "vae": ["train", "digits", "--model", "vae", "--conditional", "--kimg", "60"],
     "tokens": ["train", "digits", "--model", "tokens", "--conditional", "--kimg", "100"],
-    "pixelcnn": ["train", "digits", "--model", "pixelcnn", "--kimg", "40"],
+    "pixelcnn": ["train", "digits", "--model", "pixelcnn/tiny", "--kimg", "20"],
 }
 
 
@@ -64,8 +64,9 @@ def reconstructions(model: Model, name: str) -> None:
 
 def completions(model: Model, name: str) -> None:
     """Held-out pictures, one of each class, their upper halves, and what is drawn below them by each of four seeds."""
-    held_out = open_dataset("digits").test
-    positions = np.array([np.flatnonzero(held_out.labels == label)[0] for label in range(len(held_out.classes))])
+    dataset = open_dataset("digits")
+    held_out, classes = dataset.test, len(dataset.classes)
+    positions = np.array([np.flatnonzero(held_out.labels == label)[0] for label in range(classes)])
     pixels = held_out.take(positions)
     labels = torch.from_numpy(held_out.labels[positions]) if model.classes else None
     known = torch.zeros(len(pixels), 1, *pixels.shape[2:], dtype=torch.bool)
