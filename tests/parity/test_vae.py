@@ -253,9 +253,10 @@ def test_a_density_learns_more_than_a_normal(kind: PriorName, monkeypatch: pytes
 
 
 def test_a_second_stage_bounds_the_density_that_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(priors, "STEPS", 150)
+    monkeypatch.setattr(priors, "STEPS", 80)
+    monkeypatch.setattr(priors, "RATE", 5e-3)
     root = torch.tensor([[1.0, 0.0], [0.95, 0.3]])
-    data = randn(1000, 2) @ root.t()
+    data = randn(500, 2) @ root.t()
     prior = Prior("second-stage", 2, 0)
     prior.fit(data, None, seed=1)
     exact = MultivariateNormal(torch.zeros(2), root @ root.t()).log_prob(data).mean()
