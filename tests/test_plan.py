@@ -20,7 +20,7 @@ from zeuxis.forecast import Forecast, Measured, forecasts, matching, measure_pre
 from zeuxis.memory import MemoryWatch, is_out_of_memory
 
 CPU = torch.device("cpu")
-MEASURED = Measured((100.0,), 0.001, 0.0, 10**8, 1000, "float32/plain", 64, False, 0.1)
+MEASURED = Measured((100.0,), 0.001, 0.0, 10**8, 1000, "float32/plain", 64, False, 0.1, 2.0)
 
 
 def row(model: str, seconds: float, budget_kimg: float | None, kimg: float = 100.0, problem: str = "") -> Forecast:
@@ -50,8 +50,8 @@ def test_a_finish_counts_stages_snapshots_and_the_start(digits: Dataset, monkeyp
     monkeypatch.setattr(module, "measure_preset", lambda *_, **__: MEASURED)
     options = TrainOptions(kimg=10, snapshots=2, budget=1000)
     (found,) = forecasts(options, digits, ["gan/mlp/tiny"], startup=5)
-    assert found.seconds == pytest.approx(5 + 10_000 / 100 + 2 * module.SNAPSHOT_PICTURES * 0.001)
-    assert found.budget_kimg == pytest.approx((1000 - 5 - 2 * module.SNAPSHOT_PICTURES * 0.001) * 0.1)
+    assert found.seconds == pytest.approx(5 + 2 + 10_000 / 100 + 2 * module.SNAPSHOT_PICTURES * 0.001)
+    assert found.budget_kimg == pytest.approx((1000 - 5 - 2 - 2 * module.SNAPSHOT_PICTURES * 0.001) * 0.1)
 
 
 def test_measured_once_and_remembered(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_memory_is_watched_and_its_end_known() -> None:
 
 def test_the_command_as_a_user_sees_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(module, "PHASE_SECONDS", 0.02)
-    monkeypatch.setattr(sys, "argv", ["zeuxis", "plan", "digits", "--model", "gan/mlp/tiny", "--budget", "1m"])
+    monkeypatch.setattr(sys, "argv", ["zeuxis", "plan", "digits", "--model", "gan/mlp/tiny", "--budget", "9h"])
     assert run() == 0
     printed = capsys.readouterr().out
     assert "gan/mlp/tiny" in printed and "kimg" in printed

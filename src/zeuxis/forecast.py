@@ -33,7 +33,7 @@ from zeuxis.sampling import Sampler
 from zeuxis.steps import Stepper
 from zeuxis.tracking import Statistics
 
-FORMAT = 2  # of what is measured: a change makes older entries unknown
+FORMAT = 3  # of what is measured: a change makes older entries unknown
 PRESET_SECONDS = 12.0  # that one preset may take about; a slower one is timed on fewer pictures, and said to be rough
 PHASE_SECONDS = 0.5  # that each phase is timed for, two steps at least
 PROBE_SHARE = 8  # the first step takes this part of a batch: it says whether a whole one fits, and how long it takes
@@ -50,7 +50,8 @@ Score = Callable[[Iterator[NDArray[np.uint8]]], object]  # what judges a snapsho
 class Measured:
     """What a few steps of a preset showed. `stage_rates` are images per second of each stage, `sample_seconds` the
     time of one picture, `codes_seconds` that of encoding one for a stage with codes, `peak_bytes` the memory of a whole
-    training; `rough` where a whole batch would have taken too long or too much memory, and a part of it was scaled."""
+    training, `timing_seconds` what choosing number format and kernels took; `rough` where a whole batch would have
+    taken too long or too much memory, and a part of it was scaled."""
 
     stage_rates: tuple[float, ...]
     sample_seconds: float
@@ -61,6 +62,7 @@ class Measured:
     micro_batch: int
     rough: bool
     load: float
+    timing_seconds: float
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,11 @@ def _forecast(
     stages = family.stages()
     per_image = sum(stage.share / rate for stage, rate in zip(stages, measured.stage_rates, strict=True))
     sides = 2 if options.mirror else 1
-    fixed = startup + sum(measured.codes_seconds * len(dataset.train) * sides for stage in stages if stage.codes)
+    fixed = (
+        startup
+        + measured.timing_seconds
+        + sum(measured.codes_seconds * len(dataset.train) * sides for stage in stages if stage.codes)
+    )
     snapshot = SNAPSHOT_PICTURES * measured.sample_seconds + judged
     snapshots = options.snapshots * len(stages) * snapshot
     budget_kimg = None
@@ -244,7 +250,7 @@ class _Measurement:
             dataset, family.conditional, options, device, family.semi_supervised, family.watches_validation
         )
         self.batch = family.training.batch
-        self.base = MemoryWatch.now(device)
+        self.base, self.timing = MemoryWatch.now(device), PRESET_SECONDS / 2
         self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
     def run(self) -> Measured:
@@ -266,9 +272,11 @@ class _Measurement:
             peak = self.base + own + round(at_once * micro)
             return self._measured(plain, "float32/plain", rates, peak, parameters, micro, rough=True)
         del plain
+        started = time.perf_counter()
         arithmetic, _ = choose_arithmetic(
             self.options.precision, self.options.kernels, self.family, self.device, PRESET_SECONDS / 2
         )
+        self.timing = time.perf_counter() - started
         stepper = self._stepper(arithmetic, micro)
         with MemoryWatch(self.device) as watch:
             rates = tuple(self._stage_rate(stepper, stage, self.batch) for stage in self.family.stages())
@@ -283,7 +291,7 @@ class _Measurement:
         if self.device.type == "cpu":
             peak = max(peak, self.base + parameters * MODEL_BYTES + state)
         return Measured(rates, self._sample_seconds(stepper), self._codes_seconds(stepper), peak, parameters,
-                        arithmetic, micro, rough, round(self.load, 2))  # fmt: skip
+                        arithmetic, micro, rough, round(self.load, 2), self.timing)  # fmt: skip
 
     def _parameters(self) -> int:
         with torch.device("meta"), Undrawn():
