@@ -192,9 +192,11 @@ def test_the_score_that_chooses_never_sees_test_pictures(digits: Dataset) -> Non
         for start in range(0, 1000, 100):
             yield pictures[np.arange(start, start + 100) % len(pictures)]
 
-    name, good = score(chunks(digits.train.all()))
+    name, good, beside = score(chunks(digits.train.all()))
     noise = np.random.default_rng(0).integers(0, 256, (200, *digits.spec.shape), dtype=np.uint8)
-    assert name == "kid_val_random" and score(chunks(noise))[1] > 10 * abs(good)
+    _, bad, beside_noise = score(chunks(noise))
+    assert name == "kid_val_random" and bad > 10 * abs(good)
+    assert beside["coverage"] > 0.9 and beside_noise["coverage"] < 0.1
 
 
 def test_every_line_of_the_table_names_its_values() -> None:
