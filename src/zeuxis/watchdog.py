@@ -277,8 +277,11 @@ class Watchdog:
 
     @property
     def suspicious(self) -> bool:
-        """Whether a rule has found something that is not a fault yet: such a state is not gone back to."""
-        return any(count and self.rules[name].action == "roll back" for name, count in self.counts.items())
+        """Whether a rule has found something that is not a fault yet, or the last step was skipped: such a state is not
+        gone back to."""
+        return self.history.skipped_in_a_row > 0 or any(
+            count and self.rules[name].action == "roll back" for name, count in self.counts.items()
+        )
 
     def mark(self, images_seen: int) -> bool:
         """Notes a state as one to go back to, unless something is suspicious; returns whether it was noted."""
