@@ -25,7 +25,7 @@ PICTURES = Path(__file__).parent / "pictures"
 COMMANDS = {
     "demo": ["demo"],
     "vae": ["train", "digits", "--model", "vae", "--conditional", "--kimg", "60"],
-    "tokens": ["train", "digits", "--model", "tokens", "--conditional", "--kimg", "100"],
+    "tokens": ["train", "digits", "--model", "tokens", "--conditional", "--kimg", "24"],
     "pixelcnn": ["train", "digits", "--model", "pixelcnn/tiny", "--kimg", "20"],
 }
 
