@@ -200,7 +200,7 @@ def test_whole_numbers_stay_whole(begin: Begin) -> None:
     training.run()
     assert training.feed.codes is not None and training.feed.codes.dtype == np.uint16
     codes = training.feed.batch(0, 32).codes
-    assert codes is not None and codes.dtype == torch.int64 and 0 <= int(codes.min()) and int(codes.max()) <= 16
+    assert codes is not None and codes.dtype == torch.int64 and int(codes.min()) >= 0 and int(codes.max()) <= 16
 
 
 def test_codes_too_large_to_be_kept_are_a_mistake_of_the_family(digits: Dataset, tmp_path: Path) -> None:

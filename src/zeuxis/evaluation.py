@@ -346,7 +346,8 @@ class _Judge:
         found = leak(np.concatenate(list(generated)), self.dataset, kinds)
         if found is None:
             return []
-        estimate = Estimate(found.share, found.error, note=found.note)
+        beside = "compare only with the same model trained without augmentation"
+        estimate = Estimate(found.share, found.error, note="; ".join(note for note in (found.note, beside) if note))
         metric = METRICS["leak"]
         return [self.row(metric, "augmentation_leak", "", "test", [estimate], found.floor, LEAK_PICTURES, seeds)]
 

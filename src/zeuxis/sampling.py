@@ -193,7 +193,7 @@ def write_npz(
     spec: ImageSpec,
     path: Path,
 ) -> None:
-    """`images` uint8 `[N, H, W, C]` (clips `[N, T, H, W, C]`), `seeds` and, with classes, `labels`: written chunk by chunk, never whole in
+    """`images` uint8 `[N, H, W, C]` (clips `[N, T, H, W, C]`), `seeds` and, with classes, `labels`: never whole in
     memory."""
     frames = () if spec.frames == 1 else (spec.frames,)
     shape = (len(seeds), *frames, spec.height, spec.width, spec.channels)

@@ -23,6 +23,7 @@ from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
 from zeuxis.memory import free_bytes
+from zeuxis.nn.kernels import keep_large_blocks
 from zeuxis.pace import MARKS, MOMENTS, STATUS_ROWS, Pace
 from zeuxis.planning import bind, choose_device, recorded, resolve
 from zeuxis.randomness import generator_for, seed_of
@@ -74,6 +75,7 @@ def start(
     `started` is the `time.monotonic()` of the process's start, from which a budget counts.
     """
     world = current()
+    keep_large_blocks()
     _, family = bind(options, dataset)
     if family.training.batch < world.size:
         raise UserError("--batch", family.training.batch, f"a picture for each of {world.size} processes at least",

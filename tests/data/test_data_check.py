@@ -175,7 +175,10 @@ def test_nothing_usable_is_exit_code_2_and_one_line(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("nowhere",), "DATA: got 'nowhere', allowed: a folder, a .zip, .npz, .npy or idx file, .tar shards, or one of digits,"),
+        (
+            ("nowhere",),
+            "DATA: got 'nowhere', allowed: a folder, a .zip, .npz, .npy or idx file, .tar shards, or one of digits,",
+        ),
         (("x" * 300,), "File name too long"),
         (("digits", "--resolution", "30"), "--resolution: got '30', allowed: auto, a side such as 64, or WIDTHxHEIGHT"),
         (("digits", "--channels", "2"), "'2' is not one of 'auto', '1', '3', '4'"),
