@@ -111,6 +111,7 @@ class State:
 
     @contextlib.contextmanager
     def disk(self, what: str) -> Iterator[None]:
+        """Within the block, a full or broken disk ends the run with one line (`RunFault`) that names `what`."""
         try:
             yield
         except OSError as error:

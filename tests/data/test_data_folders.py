@@ -229,7 +229,7 @@ def test_names_that_are_not_unicode_pass_through(opened: Callable[..., Dataset],
 def test_what_is_not_there_is_one_line(name: str, opened: Callable[..., Dataset]) -> None:
     with pytest.raises(DataError) as caught:
         opened(name)
-    words = "allowed: a folder, a .zip, .npz, .npy or idx file, or one of digits, fashion-mnist"
+    words = "allowed: a folder, a .zip, .npz, .npy or idx file, .tar shards, or one of digits, fashion-mnist"
     assert f"DATA: got '{name}'" in str(caught.value) and words in str(caught.value)
 
 
