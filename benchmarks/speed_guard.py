@@ -1,7 +1,7 @@
 """A short guard against becoming slower: steps of small networks against a fixed piece of plain PyTorch, by ratio.
 
 Both run in turns, so that what else the machine does hits both, and the median ratio of the turns is compared with the
-one in `guard.json` for this kind of processor: a loss of more than 25% fails. It is measured again, twice, before it is
+one in `guard.json` for this processor: a loss of more than 25% fails. It is measured again, twice, before it is
 believed. A processor without an entry is passed over. `--record` writes the entry.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from timing import in_turns, instructions
+from timing import in_turns, instructions, machine
 from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.base import Batch
@@ -68,7 +68,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)  # threads that wait for each other on a busy machine are no measure of anything
     kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    kind = f"{instructions()} torch {torch.__version__.split('+')[0]}"
+    kind = f"{machine()['cpu']}, {instructions()}, torch {torch.__version__.split('+')[0]}"
     if asked.record:
         kept[kind] = {name: round(ratio(name), 3) for name in MODELS}
         FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
