@@ -29,8 +29,8 @@ from zeuxis import steps
 from zeuxis.config import TrainOptions
 from zeuxis.data import open_dataset
 from zeuxis.errors import RunFault
-from zeuxis.evaluation import selection_score
 from zeuxis.files import read_json_lines
+from zeuxis.metrics.selection import selection_score
 from zeuxis.training import Training, start
 
 AT, BURST = 0.45, 0.05

@@ -14,10 +14,11 @@ from zeuxis.checkpoint import Model
 from zeuxis.config import DataOptions
 from zeuxis.data import Dataset, open_dataset
 from zeuxis.errors import DataError, UserError
-from zeuxis.evaluation import Row, evaluate, evaluate_model, selection_score
+from zeuxis.evaluation import Row, evaluate, evaluate_model
 from zeuxis.families import make_family
 from zeuxis.metrics import METRICS
 from zeuxis.metrics.base import Estimate, combine
+from zeuxis.metrics.selection import selection_score
 
 QUICK = ("fd", "fd_inf", "kid", "pr", "dc", "diversity", "copy_rate", "duplicate_rate", "auth_pct", "c_t", "sharpness",
          "colour", "contrast")  # fmt: skip

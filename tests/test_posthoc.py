@@ -16,8 +16,8 @@ from zeuxis.checkpoint import AverageStore, load_model
 from zeuxis.data import Dataset, open_dataset
 from zeuxis.ema import PowerAverages
 from zeuxis.errors import UserError
-from zeuxis.evaluation import selection_score
 from zeuxis.flat import FlatParameters
+from zeuxis.metrics.selection import selection_score
 from zeuxis.posthoc import FOLLOWED, coefficients, decay, gamma_of, inner_product, mismatch, sigma_rel
 from zeuxis.training import Training
 from zeuxis.tuning import tune

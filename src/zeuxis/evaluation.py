@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,20 +32,16 @@ from zeuxis.metrics.extractors import (
     split_features,
     split_positions,
 )
-from zeuxis.metrics.kernel import kernel_distance
 from zeuxis.metrics.leak import leak
 from zeuxis.metrics.model import NEEDS, augmented_by, model_estimates, refusal
-from zeuxis.metrics.neighbours import DENSITY_K, density_coverage_estimates
 from zeuxis.metrics.recipe import is_supervised
+from zeuxis.metrics.selection import LEAST, SELECTION_FEATURES, first
 from zeuxis.metrics.store import stored
 from zeuxis.sampling import Sampler
 
 Chunks = Iterable[NDArray[np.uint8]]  # pictures uint8 [n, C, H, W]
 
 QUICK_STEPS = 128  # passes per picture up to which ten thousand pictures take minutes
-LEAST = 20  # pictures on each side: fewer say nothing
-SELECTION_GENERATED, SELECTION_REFERENCE = 1000, 2000
-SELECTION_FEATURES = "random"
 MAX_TRAINING = 200_000  # training pictures among which copies are looked for
 LEAK_PICTURES = 1000  # generated, that are looked at for traces of augmentation
 METRICS_VERSION = 3  # part of the cache key of floors
@@ -129,9 +124,9 @@ def evaluate_model(
     sampler, num = Sampler(model, device, current()), judge.num
     firsts = tuple(seed + draw * num for draw in range(draws))
     made = []
-    for first in firsts if any(name not in NEEDS for name in judge.metrics) else ():  # else no picture need be drawn
-        seeds = np.arange(first, first + num)
-        made.append(Draw(sampler(range(first, first + num)), sampler.label_array(seeds, None) if labelled else None))
+    for start in firsts if any(name not in NEEDS for name in judge.metrics) else ():  # else no picture need be drawn
+        seeds = np.arange(start, start + num)
+        made.append(Draw(sampler(range(start, start + num)), sampler.label_array(seeds, None) if labelled else None))
     rows = judge.rows(made, firsts) if made else []
     if "leak" in judge.metrics:
         # Asked for by name, also of a model without augmentation: that is what one with it is compared with.
@@ -186,6 +181,7 @@ class _Judge:
         for slot in self.features[:1]:  # a model's reconstructions are compared in it
             self.extractors.setdefault(slot, make_extractor(slot, dataset))
         self._sides: dict[tuple[str, str], Side] = {}
+        self._pairs: dict[tuple[Side, str, str], Pair] = {}
         self._training: dict[str, tuple[Training, tuple[NDArray[np.float64], NDArray[np.int64]]]] = {}
 
     def slots(self, metric: Metric) -> list[str]:
@@ -244,15 +240,18 @@ class _Judge:
     # -- the data's side -------------------------------------------------------------------------------------------
     def _side(self, split: str, slot: str) -> Side:
         if (split, slot) not in self._sides:
-            features = split_features(self.extractors[slot], self.dataset, split, self.num, self.progress)
-            self._sides[split, slot] = Side(features, self.extractors[slot].columns)
+            extractor = self.extractors[slot]
+            features = split_features(extractor, self.dataset, split, self.num, self.progress)
+            key = features_key(extractor, self.dataset, split, self.num)
+            self._sides[split, slot] = Side(features, extractor.columns, key)
         return self._sides[split, slot]
 
     def _training_side(self, slot: str) -> tuple[Training, tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """All training pictures, and the nearest of them to each held-out picture."""
         if slot not in self._training:
             extractor, count = self.extractors[slot], min(MAX_TRAINING, len(self.dataset.train))
-            training = Training(split_features(extractor, self.dataset, "train", count, self.progress))
+            features = split_features(extractor, self.dataset, "train", count, self.progress)
+            training = Training(features, key=features_key(extractor, self.dataset, "train", count))
 
             def compute() -> NDArray[np.float64]:
                 return np.stack(nearest(self._side("test", slot).features, training.features))
@@ -263,8 +262,11 @@ class _Judge:
         return self._training[slot]
 
     def _pair(self, metric: Metric, generated: Side, slot: str, reference: str) -> Pair:
-        pair = Pair(generated, self._side(reference, slot))
-        if metric.needs_training:
+        key = generated, slot, reference
+        if key not in self._pairs:  # several metrics share what is computed of a pair
+            self._pairs[key] = Pair(generated, self._side(reference, slot))
+        pair = self._pairs[key]
+        if metric.needs_training and pair.training is None:
             pair.training, pair.held_out_nearest = self._training_side(slot)
         return pair
 
@@ -342,7 +344,7 @@ class _Judge:
         if not kinds:
             return []
         self.progress("leak of augmentation", 0, 0)
-        generated = _first(sampler(range(seeds[0], seeds[0] + LEAK_PICTURES)), LEAK_PICTURES)
+        generated = first(sampler(range(seeds[0], seeds[0] + LEAK_PICTURES)), LEAK_PICTURES)
         found = leak(np.concatenate(list(generated)), self.dataset, kinds)
         if found is None:
             return []
@@ -384,35 +386,3 @@ def _chunks(pictures: NDArray[np.uint8], size: int, said: Callable[[int], None])
 def _short(num: int) -> str:
     """10000 -> `10k`, as the field writes it; 360 -> `360`."""
     return f"{num // 1000}k" if num % 1000 == 0 else str(num)
-
-
-def selection_score(
-    dataset: Dataset,
-) -> Callable[[Iterator[NDArray[np.uint8]]], tuple[str, float, dict[str, float]]] | None:
-    """The in-training score that chooses the model: lower is better; None where no validation pictures are left.
-
-    Kernel distance to validation pictures (cut from the training split; the test split stays untouched) in a network
-    of fixed random weights, so that the extractors that report are never chosen by. Unbiased, so that few validation
-    pictures do for it; all snapshots meet the same ones and the same seeds: their differences are steadier than each.
-    Beside it, for the watchdog, `coverage`: the share of validation pictures that the samples come near to.
-    """
-    if len(dataset.val) < LEAST or dataset.spec.frames > 1:  # clips are judged by what follows their first frames
-        return None
-    extractor = make_extractor(SELECTION_FEATURES, dataset)
-    reference = Side(split_features(extractor, dataset, "val", SELECTION_REFERENCE))
-
-    def score(pictures: Iterator[NDArray[np.uint8]]) -> tuple[str, float, dict[str, float]]:
-        generated = extractor(_first(pictures, SELECTION_GENERATED))
-        covered = density_coverage_estimates(Pair(Side(generated), reference))[f"coverage_k{DENSITY_K}"].value
-        distance = kernel_distance(generated, reference.features)
-        return f"kid_val_{SELECTION_FEATURES}", distance, {"coverage": covered}
-
-    return score
-
-
-def _first(chunks: Iterator[NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
-    left = count
-    while left > 0:
-        for chunk in islice(chunks, 1):
-            yield chunk[:left]
-            left -= len(chunk)

@@ -163,7 +163,7 @@ def _train(console: Any, options: TrainOptions, dataset: Dataset, out: Path) -> 
     from zeuxis.cli.show import RunDisplay
     from zeuxis.compare.record import note_peak
     from zeuxis.compare.usage import peak_bytes, reset_peak
-    from zeuxis.evaluation import selection_score
+    from zeuxis.metrics.selection import selection_score
     from zeuxis.planning import choose_device
     from zeuxis.training import start
 

@@ -42,8 +42,8 @@ def plan(
     from zeuxis.cli.show import say, waiting
     from zeuxis.cli.train import open_data
     from zeuxis.config import TrainOptions, parse, parse_duration, parse_resolution
-    from zeuxis.evaluation import selection_score
     from zeuxis.forecast import forecasts, matching
+    from zeuxis.metrics.selection import selection_score
 
     values: dict[str, Any] = {
         "kimg": kimg, "budget": None if budget is None else parse_duration(budget), "batch": batch,

@@ -169,7 +169,7 @@ def run(
     from zeuxis.cli import STARTED
     from zeuxis.cli.board import Board
     from zeuxis.cli.show import RunDisplay, say
-    from zeuxis.evaluation import selection_score
+    from zeuxis.metrics.selection import selection_score
     from zeuxis.training import Event, start
 
     listeners: list[Callable[[Event], None]] = []

@@ -22,7 +22,7 @@ def tune_ema(
     from zeuxis.cli.train import open_data
     from zeuxis.config import TrainOptions, parse
     from zeuxis.errors import UserError
-    from zeuxis.evaluation import selection_score
+    from zeuxis.metrics.selection import selection_score
     from zeuxis.planning import choose_device
     from zeuxis.runs import RunFolder
     from zeuxis.tuning import LENGTHS, tune

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from zeuxis.metrics import distances
 from zeuxis.metrics.distances import Features
+from zeuxis.metrics.store import stored
 
 Z = 1.959964  # two-sided 95% of the normal distribution
+SIDE_VERSION = 1  # part of the cache key of what is computed of features alone
 KEPT_NEIGHBOURS = 6  # distances kept per picture: the largest k in use, and one more for the jackknife
 
 
@@ -62,15 +64,23 @@ def combine(draws: Sequence[Estimate]) -> tuple[float, tuple[float, float] | Non
 class Side:
     """Features float64 `[N, D]` of one set of pictures, with what several metrics need of them.
 
-    `columns` says which columns hold what, where they are measured statistics and not learned features.
+    `columns` says which columns hold what, where they are measured statistics and not learned features. `key` names
+    features of the data in the cache: what is computed of them alone is then computed once for all judgements.
     """
 
     features: Features
     columns: dict[str, slice] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)  # what a metric computed of this side alone
+    key: list[Any] | None = None
+    _kept: dict[str, Features] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def once(self, what: str, compute: Callable[[], Features]) -> Features:
+        """The array of `compute`, a function of these features alone, which is called once."""
+        if what not in self._kept:
+            self._kept[what] = stored([SIDE_VERSION, *self.key, what], compute) if self.key else compute()
+        return self._kept[what]
 
     @cached_property
     def moments(self) -> tuple[Features, Features]:
@@ -80,12 +90,16 @@ class Side:
     @cached_property
     def own_neighbours(self) -> tuple[Features, NDArray[np.int64]]:
         """Squared distances to, and places of, each picture's nearest others, nearest first: both `[N, 6]`."""
-        return distances.own_neighbours(self.features, KEPT_NEIGHBOURS)
+        found = self.once(
+            "own neighbours", lambda: np.stack(distances.own_neighbours(self.features, KEPT_NEIGHBOURS)).astype(float)
+        )
+        return found[0], found[1].astype(np.int64)
 
     @cached_property
     def pairwise(self) -> tuple[float, Features]:
         """Mean distance of two different pictures, and each picture's mean distance to the others `[N]`."""
-        return distances.pairwise_mean(self.features)
+        means = self.once("pairwise", lambda: distances.pairwise_mean(self.features)[1])
+        return float(means.mean()), means
 
 
 @dataclass(eq=False)
@@ -112,6 +126,7 @@ class Pair:
     training: Training | None = None
     # Nearest training picture of each reference picture, where it was computed before.
     held_out_nearest: tuple[Features, NDArray[np.int64]] | None = None
+    balls: dict[int, Any] = field(default_factory=dict)  # what metrics of neighbours found, by k
 
     @cached_property
     def to_training(self) -> tuple[Features, NDArray[np.int64]]:

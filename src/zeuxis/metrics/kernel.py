@@ -10,7 +10,7 @@ import torch
 from zeuxis.metrics.base import Estimate, Pair, Side
 from zeuxis.metrics.distances import Features
 
-ROWS = 512
+ROWS = 128  # rows of a block, which with 10,000 columns about stays in the processor's cache
 STANDS_OUT = 2.5  # standard errors of the distance of equal distributions
 
 
@@ -107,7 +107,10 @@ def metric(pair: Pair) -> dict[str, Estimate]:
 
 def _own_sums(side: Side) -> Sums:
     """The sums of a side with itself, which several references or draws ask for."""
-    if "kernel" not in side.kept:
-        side.kept["kernel"] = kernel_sums(side.features, None)
-    sums: Sums = side.kept["kernel"]
-    return sums
+
+    def compute() -> Features:
+        sums = kernel_sums(side.features, None)
+        return np.append(sums.rows, sums.squares)
+
+    *rows, squares = side.once("kernel", compute)
+    return Sums(np.array(rows), np.array(rows), float(squares), len(side) * (len(side) - 1))

@@ -65,16 +65,22 @@ def data_copying(
 def copying_metric(pair: Pair) -> dict[str, Estimate]:
     """`c_t`, with cells of k-means on the training pictures."""
     assert pair.training is not None
-    from sklearn.cluster import MiniBatchKMeans
+    training, least = pair.training, len(pair.reference)
 
-    features = pair.training.features
-    chosen = features[np.linspace(0, len(features) - 1, min(len(features), KMEANS_PICTURES)).astype(np.int64)]
-    cells = int(np.clip(min(len(pair.reference), len(chosen)) // PICTURES_PER_CELL, 1, MOST_CELLS))
-    means = MiniBatchKMeans(cells, random_state=0, n_init=1, batch_size=1024, max_iter=20).fit(chosen).cluster_centers_
+    def centres() -> Features:
+        from sklearn.cluster import MiniBatchKMeans
+
+        features = training.features
+        chosen = features[np.linspace(0, len(features) - 1, min(len(features), KMEANS_PICTURES)).astype(np.int64)]
+        cells = int(np.clip(min(least, len(chosen)) // PICTURES_PER_CELL, 1, MOST_CELLS))
+        found = MiniBatchKMeans(cells, random_state=0, n_init=1, batch_size=1024, max_iter=20).fit(chosen)
+        return np.asarray(found.cluster_centers_, np.float64)
+
+    means = training.once(f"centres for {least}", centres)
     sides = [_cells(side.features, means) for side in (pair.generated, pair.reference)]
     return {"c_t": data_copying(pair.to_training[0], pair.reference_to_training[0], *sides)}
 
 
 def _cells(features: Features, means: Features) -> NDArray[np.int64]:
-    parts = [block.argmin(axis=1) for _, block in squared_distances(features, means.astype(np.float64))]
+    parts = [block.argmin(axis=1) for _, block in squared_distances(features, means)]
     return np.concatenate(parts)

@@ -4,6 +4,7 @@ and coverage (Naeem et al. 2020, arXiv 2002.09797)."""
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from zeuxis.metrics.base import Estimate, Pair, Side
@@ -34,34 +35,22 @@ def density_coverage(generated: Features, reference: Features, k: int = 5) -> tu
 
 def precision_recall_estimates(pair: Pair, ks: tuple[int, ...] = PRECISION_KS) -> dict[str, Estimate]:
     """`precision_k3`, `recall_k3`, ... with the errors that come from the choice of the generated pictures."""
-    generated, reference = pair.generated, pair.reference
-    radii = {k: reference.own_neighbours[0][:, k - 1] for k in ks}
-    recalls = {k: _Recall(generated, len(reference), k) for k in ks}
-    precise = {k: np.zeros(len(generated), bool) for k in ks}
-    for rows, block in squared_distances(generated.features, reference.features):
-        for k in ks:
-            precise[k][rows] = (block <= radii[k]).any(axis=1)
-            recalls[k].add(rows, block)
-    found = {}
-    for k in ks:
-        found[f"precision_k{k}"] = share(precise[k])
-        found[f"recall_k{k}"] = recalls[k].estimate()
-    return found
+    balls = _balls(pair, ks)
+    return {
+        name: estimate
+        for k in ks
+        for name, estimate in (
+            (f"precision_k{k}", share(balls[k].inside > 0)),
+            (f"recall_k{k}", balls[k].recall()),
+        )
+    }
 
 
 def density_coverage_estimates(pair: Pair, k: int = DENSITY_K) -> dict[str, Estimate]:
     """`density_k5`, `coverage_k5`, with errors as above: exact for the first, by the jackknife for the second."""
-    generated, reference = pair.generated, pair.reference
-    radii, count = reference.own_neighbours[0][:, k - 1], len(generated)
-    inside = np.zeros(count)
-    covering, owner = np.zeros(len(reference), np.int64), np.zeros(len(reference), np.int64)
-    for rows, block in squared_distances(generated.features, reference.features):
-        within = block <= radii
-        inside[rows] = within.sum(axis=1)
-        own = within.sum(axis=0)
-        owner = np.where(own > 0, within.argmax(axis=0) + rows.start, owner)
-        covering += own
-    lost = np.bincount(owner[covering == 1], minlength=count) / len(reference)
+    balls = _balls(pair, (k,))[k]
+    inside, covering, count = balls.inside, balls.held.covering, len(pair.generated)
+    lost = np.bincount(balls.held.owner[covering == 1], minlength=count) / len(pair.reference)
     return {
         f"density_k{k}": Estimate(float(inside.mean() / k), float(inside.std(ddof=1) / k / np.sqrt(count))),
         f"coverage_k{k}": Estimate(float((covering > 0).mean()), jackknife_error(lost) * shrinkage(covering)),
@@ -92,38 +81,69 @@ def shrinkage(covering: NDArray[np.int64]) -> float:
     return float(np.sqrt(-np.expm1(-mean) / mean))
 
 
-class _Recall:
-    """Which reference pictures lie in a generated picture's ball, and in whose alone: block by block.
+class _Cover:
+    """How many generated pictures each reference picture counts, `[M]`, and one of them."""
 
-    Leaving out picture j uncovers what only j's ball holds, and widens the balls of those that had j among their k
-    nearest to their (k + 1)-th: both are followed, so the jackknife is exact.
+    def __init__(self, references: int) -> None:
+        self.covering, self.owner = np.zeros(references, np.int64), np.zeros(references, np.int64)
+
+    def add(self, generated: NDArray[np.int64], reference: NDArray[np.int64]) -> None:
+        self.covering += np.bincount(reference, minlength=len(self.covering))
+        self.owner[reference] = generated
+
+
+class _Balls:
+    """Who lies in whose ball of k neighbours, from pairs of generated and reference pictures that are near enough.
+
+    For the error of recall: leaving out picture j uncovers what only j's ball holds, and widens the balls of those that
+    had j among their k nearest to their (k + 1)-th. Both are followed, so the jackknife is exact.
     """
 
-    def __init__(self, generated: Side, references: int, k: int) -> None:
-        distances, places = generated.own_neighbours
-        self.count, self.references = len(generated), references
+    def __init__(self, pair: Pair, k: int) -> None:
+        distances, places = pair.generated.own_neighbours
+        self.reference_radii = pair.reference.own_neighbours[0][:, k - 1]
         self.radii, self.wider, self.near = distances[:, k - 1], distances[:, k], places[:, :k]
-        self.covering, self.owner = np.zeros(references, np.int64), np.zeros(references, np.int64)
+        self.count, references = len(pair.generated), len(pair.reference)
+        self.inside = np.zeros(self.count, np.int64)  # of how many reference balls each generated picture is
+        self.held, self.found = _Cover(references), _Cover(references)  # by reference balls, in generated balls
         self.gains: list[NDArray[np.int64]] = []  # (reference picture, generated picture whose absence covers it)
 
-    def add(self, rows: slice, block: Features) -> None:
-        within = block <= self.radii[rows, None]
-        own = within.sum(axis=0)
-        self.owner = np.where(own > 0, within.argmax(axis=0) + rows.start, self.owner)
-        self.covering += own
-        open_ = np.flatnonzero(self.covering <= 1)  # only these can come to depend on one picture
-        ball, place = np.nonzero((block[:, open_] <= self.wider[rows, None]) & ~within[:, open_])
-        neighbours = self.near[rows][ball]
-        reference = np.repeat(open_[place], neighbours.shape[1])
-        self.gains.append(reference * self.count + neighbours.reshape(-1))
+    def add(self, generated: NDArray[np.int64], reference: NDArray[np.int64], distance: Features) -> None:
+        near = distance <= self.reference_radii[reference]
+        self.inside += np.bincount(generated[near], minlength=self.count)
+        self.held.add(generated[near], reference[near])
+        within = distance <= self.radii[generated]
+        self.found.add(generated[within], reference[within])
+        # Only what no picture covers, or one, can come to depend on one picture.
+        at = (distance <= self.wider[generated]) & ~within & (self.found.covering[reference] <= 1)
+        neighbours = self.near[generated[at]]
+        self.gains.append(np.repeat(reference[at], neighbours.shape[1]) * self.count + neighbours.reshape(-1))
 
-    def estimate(self) -> Estimate:
+    def recall(self) -> Estimate:
+        """Share of reference pictures in any generated ball."""
+        covering, references = self.found.covering, len(self.found.covering)
         gains = np.unique(np.concatenate(self.gains))
         reference, absent = gains // self.count, gains % self.count
-        single = np.flatnonzero(self.covering == 1)
-        kept = np.isin(single * self.count + self.owner[single], gains)
-        lost = np.bincount(self.owner[single[~kept]], minlength=self.count).astype(np.float64)
-        lost -= np.bincount(absent[self.covering[reference] == 0], minlength=self.count)
-        return Estimate(
-            float((self.covering > 0).mean()), jackknife_error(lost / self.references) * shrinkage(self.covering)
-        )
+        single = np.flatnonzero(covering == 1)
+        kept = np.isin(single * self.count + self.found.owner[single], gains)
+        lost = np.bincount(self.found.owner[single[~kept]], minlength=self.count).astype(np.float64)
+        lost -= np.bincount(absent[covering[reference] == 0], minlength=self.count)
+        return Estimate(float((covering > 0).mean()), jackknife_error(lost / references) * shrinkage(covering))
+
+
+def _balls(pair: Pair, ks: tuple[int, ...]) -> dict[int, _Balls]:
+    """The balls of every k, from one pass over all pairs, which is kept with the pair."""
+    missing = [k for k in {*ks, *PRECISION_KS, DENSITY_K} if k not in pair.balls]
+    if any(k in missing for k in ks):
+        found = {k: _Balls(pair, k) for k in missing}
+        own = torch.from_numpy(np.maximum.reduce([balls.reference_radii for balls in found.values()]))
+        wide = torch.from_numpy(np.maximum.reduce([balls.wider for balls in found.values()]))
+        for rows, block in squared_distances(pair.generated.features, pair.reference.features):
+            near = torch.from_numpy(block)
+            near_enough = torch.nonzero((near <= own) | (near <= wide[rows, None]))
+            generated, reference = near_enough.T.numpy()
+            distance = block[generated, reference]
+            for balls in found.values():
+                balls.add(generated + rows.start, reference, distance)
+        pair.balls.update(found)
+    return {k: pair.balls[k] for k in ks}
