@@ -42,6 +42,13 @@ def downsample(x: Tensor, wrap: Wrap = (False, False), taps: Taps = 3) -> Tensor
     return F.conv2d(x, binomial(x, taps), None, 2, 1, 1, x.shape[1])
 
 
+def blur(x: Tensor, wrap: Wrap = (False, False)) -> Tensor:
+    """`[N, C, H, W]` -> the same by [1, 2, 1] both ways: what alternates from pixel to pixel is gone."""
+    if any(wrap):
+        return F.conv2d(wrap_pad(x, 1, *wrap), binomial(x), None, 1, 0, 1, x.shape[1])
+    return F.conv2d(x, binomial(x), None, 1, 1, 1, x.shape[1])
+
+
 def space_to_depth(x: Tensor, patch: int) -> Tensor:
     """`[N, C, H, W]` -> `[N, patch * patch * C, H / patch, W / patch]`: each patch becomes one pixel."""
     count, channels, height, width = x.shape

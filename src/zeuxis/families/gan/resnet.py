@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
 from zeuxis.nn.conv import Conv2d, base_sides, halvings
-from zeuxis.nn.resample import depth_to_space, downsample, space_to_depth, upsample
+from zeuxis.nn.resample import blur, depth_to_space, downsample, space_to_depth, upsample
 from zeuxis.nn.residual import GAIN, LEAK, ResidualBlock, fixup_gain, scaled_normal_
 
 
@@ -95,7 +95,9 @@ class Generator(LatentGenerator):
         for narrow, stage in zip(self.narrows, self.stages[1:], strict=True):
             x = stage(upsample(narrow(x), self.wrap, taps=4))
         for unfold in self.unfolds:
-            x = depth_to_space(unfold(F.leaky_relu(x, LEAK)), 2)
+            # The filter that follows a zero-filled finer grid in `upsample`, here after pixels of their own: without it
+            # the pixels of a patch drift apart and leave a pattern.
+            x = blur(depth_to_space(unfold(F.leaky_relu(x, LEAK)), 2), self.wrap)
         x = self.to_picture(F.leaky_relu(x, LEAK))
         return torch.tanh(x[:, :, : self.spec.height, : self.spec.width].float())
 
