@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,13 @@ class Selection:
             write_model(model, sheet, self.folder.path / "model")
         said = f": {name} {value:.5g}{', the best so far' if better else ''}" if scored else ""
         return Evaluation(better, seen, said + self._classified(model, seconds))
+
+    def untrained(self, model: Model, score: Score | None) -> dict[str, float]:
+        """What the score says of networks that have learned nothing, roughly: what the watchdog measures losses by."""
+        if score is None or model.family.context or model.family.exact_likelihood:
+            return {}
+        pictures = np.concatenate(list(Sampler(model, self.device)(range(DIVERSITY_PICTURES))))
+        return {"untrained": score(repeat(pictures))[1]}
 
     def _classified(self, model: Model, seconds: float) -> str:
         """What to say of how many validation pictures the model puts into the right class."""

@@ -178,7 +178,7 @@ class Training:
     def run(self, score: Score | None = None, stop: Callable[[int], bool] | None = None) -> Outcome:
         """Trains to the end of the plan, or until a signal or `stop(images_seen)` says to save and leave."""
         with contextlib.closing(self.folder), contextlib.closing(self.feed), stop_signals() as signalled:
-            self._begin()
+            self._begin(score)
             while True:
                 self._open_codes()
                 ended = self._run_stage(
@@ -194,8 +194,7 @@ class Training:
                     break
                 self.pace.next_stage()
                 self.folder.log(f"stage {self.stages[self.pace.stage].name} begins at {self.images_seen} images")
-                self.watchdog.begin_stage(self.images_seen)
-                self.save()
+                self._begin_stage(score)
             self.save()
             self.state.finish()
             self.folder.log(f"finished: {self.images_seen} images in {self.elapsed:.0f} s, "
@@ -206,11 +205,20 @@ class Training:
     def _outcome(self, status: Literal["finished", "interrupted", "stopped"]) -> Outcome:
         return Outcome(status, self.folder.path, self.images_seen, self.selection.best)
 
-    def _begin(self) -> None:
+    def _begin_stage(self, score: Score | None) -> None:
+        """Tells the watchdog, and keeps the state to go back to."""
+        self.watchdog.begin_stage(self.images_seen)
+        known: dict[str, float] = {}
+        if self.pace.in_last_stage and self.world.is_writer:
+            with alone():
+                known = self.selection.untrained(self.model, score)
+        self.watchdog.know(self.world.share(known))
+        self.save()
+
+    def _begin(self, score: Score | None) -> None:
         if self.images_seen:
             return
-        self.watchdog.begin_stage(0)
-        self.save()
+        self._begin_stage(score)
         if not self.world.is_writer:
             return
         rates = self.resolved["images_per_second"]

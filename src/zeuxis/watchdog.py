@@ -179,9 +179,13 @@ def most_is_lost(history: History) -> str:
 def _worse(history: History, times: float, share: float) -> str:
     *before, last = history.evaluations.get("metric", [math.nan])
     known = [value for value in before if math.isfinite(value)]
-    if len(known) < 2 or (best := min(known)) >= known[0]:  # nothing was gained yet
+    if len(known) < 2:
         return ""
-    if math.isfinite(last) and last <= max(times * best, best + share * (known[0] - best)):
+    # What training gained is counted from its beginning: a GAN is near its best after a tenth, and wavers there.
+    start, best = max([known[0], *history.evaluations.get("untrained", [])]), min(known)
+    if best >= start:  # nothing was gained yet
+        return ""
+    if math.isfinite(last) and last <= max(times * best, best + share * (start - best)):
         return ""
     return f"the metric is {last:.4g}, its best was {best:.4g}"
 
@@ -238,6 +242,11 @@ class Watchdog:
         """Another stage has other terms: forgets what was usual. Its beginning is a state to go back to."""
         self.history, self.counts, self.told = History(self.history.roles), {}, []
         self.healthy = [images_seen]
+
+    def know(self, values: Mapping[str, float]) -> None:
+        """Takes what is known before the first step: the metric of `untrained` networks."""
+        for name, value in values.items():
+            self.history.evaluations[name] = [value]
 
     def see_statistics(
         self, terms: Mapping[str, float], skipped_in_a_row: int, progress: float, steps: int
