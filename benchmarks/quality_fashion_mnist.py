@@ -1,6 +1,7 @@
 """Fashion-MNIST at its own 28x28: the default GAN for some minutes against PyTorch's DCGAN example for as many.
 
-Both train in a process of their own on the same pictures, one after the other, by the clock. Both are judged by 10,000
+Both train in a process of their own on the same pictures, one after the other, by the clock; or, with `--together`, at
+the same time with one thread each, so that both meet the same machine. Both are judged by 10,000
 samples against the 10,000 test pictures. Zeuxis is run as a user runs it: `zeuxis train fashion-mnist --budget 15m`.
 Appends one JSON line per seed to benchmarks/results/quality_fashion_mnist.jsonl.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,15 +32,18 @@ NUM = 10_000
 METRICS = ("fd", "kid", "pr", "dc")
 
 
-def train_ours(minutes: float, seed: int, out: Path, extra: list[str]) -> Path:
-    """The run folder of a finished training."""
+def train_ours(minutes: float, seed: int, out: Path, extra: list[str], threads: int) -> Path:
+    """The run folder of a finished training; `threads` 0 means all."""
     command = [sys.executable, "-m", "zeuxis", "train", "fashion-mnist", "--budget", f"{minutes * 60}s"]
-    subprocess.run([*command, "--seed", str(seed), "--out", str(out), *extra], check=True)
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    subprocess.run([*command, "--seed", str(seed), "--out", str(out), *extra], check=True, env=environment)
     return max(out.iterdir())
 
 
-def train_peer(minutes: float, seed: int, file: Path) -> None:
+def train_peer(minutes: float, seed: int, file: Path, threads: int) -> None:
     """Writes NUM samples and the number of images shown. The clock starts with the first step."""
+    if threads:
+        torch.set_num_threads(threads)
     torch.manual_seed(seed)
     pictures = torch.from_numpy(open_dataset("fashion-mnist").train.all())
     peer = PlainDcgan(28)
@@ -52,22 +57,34 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--features", default="dataset")
     parser.add_argument("--sheets", type=Path, help="folder for a sheet of samples of each")
+    parser.add_argument("--together", action="store_true", help="one thread each, at the same time")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
     asked = parser.parse_args()
     dataset = open_dataset("fashion-mnist")
     for seed in range(asked.seeds):
         with tempfile.TemporaryDirectory() as temporary:
-            run = train_ours(asked.minutes, seed, Path(temporary) / "runs", asked.extra)
+            threads = 1 if asked.together else 0
             file = Path(temporary) / "peer.npz"
             # A process of its own, as ours is; spawned, so that it starts with no threads of this one.
-            process = multiprocessing.get_context("spawn").Process(target=train_peer, args=(asked.minutes, seed, file))
-            process.start()
+            process = multiprocessing.get_context("spawn").Process(
+                target=train_peer, args=(asked.minutes, seed, file, threads)
+            )
+            if asked.together:
+                process.start()
+            run = train_ours(asked.minutes, seed, Path(temporary) / "runs", asked.extra, threads)
+            if not asked.together:
+                process.start()
             process.join()
             finished = json.loads((run / "finished.json").read_text())
             model = load_model(run)
             ours = np.concatenate(list(Sampler(model)(range(NUM))))
             theirs = np.load(file)
-            record: dict[str, object] = {"minutes": asked.minutes, "seed": seed, "extra": asked.extra}
+            record: dict[str, object] = {
+                "minutes": asked.minutes,
+                "seed": seed,
+                "extra": asked.extra,
+                "threads": threads or torch.get_num_threads(),
+            }
             record |= {"images_ours": finished["images_seen"], "images_peer": int(theirs["seen"])}
             record["seconds_ours"] = round(finished["seconds"], 1)
             names = asked.features.split(",")

@@ -34,17 +34,27 @@ def test_many_pictures_are_not_augmented_and_few_are_adaptively() -> None:
 
 
 def test_larger_pictures_are_penalised_more_and_come_in_smaller_batches() -> None:
-    small, large = settings(side=28), settings(side=256)
+    assert settings(side=64)["training.learning_rate"] < settings(side=32)["training.learning_rate"]
+    assert settings(side=256)["training.batch"] < settings(side=64)["training.batch"]
+    small, large = settings("dcgan", side=28), settings("dcgan", side=256)
     assert (small["objective.gamma"], small["objective.gamma_end"]) == (1.0, 0.1)
     assert (large["objective.gamma"], large["objective.gamma_end"]) == (64.0, 6.4)
     assert large["training.batch"] < small["training.batch"] and large["network.width"] < small["network.width"]
-    wide = settings(side=32, accelerator=True)
+    wide = settings("dcgan", side=32, accelerator=True)
     assert wide["network.width"] > small["network.width"] and wide["training.batch"] > small["training.batch"]
 
 
 def test_a_batch_is_at_most_half_of_the_pictures() -> None:
-    assert settings(pictures=40)["training.batch"] == 20
-    assert settings(pictures=3)["training.batch"] == 8
+    for network in ("dcgan", "resnet"):
+        assert settings(network, pictures=40)["training.batch"] == 20
+        assert settings(network, pictures=3)["training.batch"] == 8
+
+
+def test_processors_and_accelerators_have_networks_of_their_own() -> None:
+    facts = {"pictures": 5000, "validation": 250, "spec": ImageSpec(height=32, width=32)}
+    names = [choose(Facts(**facts, accelerator=accelerator), None, False)[0] for accelerator in (False, True)]
+    assert names == ["resnet", "r3gan"]
+    assert choose(Facts(**facts, semi_supervised=True), None, False)[0] == "dcgan"
 
 
 def test_a_named_network_is_kept_and_a_named_preset_left_as_it_is() -> None:
@@ -64,7 +74,7 @@ def test_what_the_user_set_wins(digits: Dataset) -> None:
     _, family = bind(options(), digits)
     assert family.settings["augment"]["adaptive"] and family.settings["objective"]["gamma"] == 1.0
     name, family = bind(options(batch=16, settings={"augment.ramp": True, "network.width": 8}), digits)
-    assert name == "gan/dcgan/small"
+    assert name == "gan/resnet/small"
     assert family.training.batch == 16 and family.settings["network"]["width"] == 8
     augment = family.settings["augment"]
     assert augment["ramp"] and not augment["adaptive"] and augment["probability"] == 0, "all of a user's own"

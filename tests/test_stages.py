@@ -225,7 +225,8 @@ def test_before_the_last_stage_reconstructions_are_shown_and_nothing_is_chosen(b
     assert names["samples"] == ["samples-000000.304kimg.png", "samples-000000.400kimg.png"]
     first = ["reconstructions-000000.104kimg.png", "reconstructions-000000.200kimg.png"]
     assert names["reconstructions"] == first + [name.replace("samples", "reconstructions") for name in names["samples"]]
-    assert len(scored) == 2 and [row["images_seen"] for row in read_json_lines(outcome.folder / "metrics.jsonl")] == [
+    # The score is asked for untrained networks too, once, when the last stage begins.
+    assert len(scored) == 3 and [row["images_seen"] for row in read_json_lines(outcome.folder / "metrics.jsonl")] == [
         304, 400,
     ]  # fmt: skip
     assert "snapshot at 104 images in stage tokens" in log and "stage prior begins at 200 images" in log

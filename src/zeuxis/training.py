@@ -208,11 +208,13 @@ class Training:
     def _begin_stage(self, score: Score | None) -> None:
         """Tells the watchdog, and keeps the state to go back to."""
         self.watchdog.begin_stage(self.images_seen)
-        known: dict[str, float] = {}
+        began, known = time.monotonic(), {}
         if self.pace.in_last_stage and self.world.is_writer:
             with alone():
                 known = self.selection.untrained(self.model, score)
-        self.watchdog.know(self.world.share(known))
+        said: dict[str, Any] = self.world.share({"known": known, "seconds": time.monotonic() - began})
+        self.watchdog.know(said["known"])
+        self.pace.took_snapshot(said["seconds"])
         self.save()
 
     def _begin(self, score: Score | None) -> None:

@@ -179,12 +179,11 @@ def most_is_lost(history: History) -> str:
 def _worse(history: History, times: float, share: float) -> str:
     *before, last = history.evaluations.get("metric", [math.nan])
     known = [value for value in before if math.isfinite(value)]
-    if len(known) < 2:
+    untrained = history.evaluations.get("untrained", [])
+    if len(known) < 2 or (min(known) >= known[0] and not untrained):  # nothing is known to have been gained yet
         return ""
     # What training gained is counted from its beginning: a GAN is near its best after a tenth, and wavers there.
-    start, best = max([known[0], *history.evaluations.get("untrained", [])]), min(known)
-    if best >= start:  # nothing was gained yet
-        return ""
+    start, best = max([known[0], *untrained]), min(known)
     if math.isfinite(last) and last <= max(times * best, best + share * (start - best)):
         return ""
     return f"the metric is {last:.4g}, its best was {best:.4g}"

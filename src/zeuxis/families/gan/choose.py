@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from zeuxis.families.base import Chosen, Facts
 
-NETWORK = "resnet"  # the best at equal time in docs/benchmarks.md; another takes its place when it is measured to be
+NETWORK = {False: "resnet", True: "r3gan"}  # on a processor (the best at equal time in docs/benchmarks.md), on a GPU
+CLASSIFIER = "dcgan"  # for semi-supervised learning
 FEW = 20_000  # pictures, from which on a discriminator of this size does not learn them by heart in hours
 HELD_OUT = 20  # validation pictures, fewer than which say nothing of what D learned by heart
 RAMP = 0.3  # where the probability ends without them, as Huang et al. 2024 ramp it on faces
@@ -18,7 +19,7 @@ RATE = {False: 300.0, True: 3000.0}  # pictures of 32x32 a second, without and w
 def choose(facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
     """The network, and settings over its first preset, for what is left open: with `network` None all of it, else its
     settings; a preset that was named stays as it is, but for what semi-supervised learning cannot do without."""
-    taken = network or NETWORK
+    taken = network or (CLASSIFIER if facts.semi_supervised else NETWORK[facts.accelerator])
     chosen = semi_supervised() if facts.semi_supervised else []
     if preset:
         return taken, chosen
@@ -46,10 +47,16 @@ def dcgan(facts: Facts) -> list[Chosen]:
 
 
 def resnet(facts: Facts) -> list[Chosen]:
-    """Learning rate: what is fastest on small pictures lets the discriminator run away on larger ones."""
+    """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones."""
     side = max(facts.spec.height, facts.spec.width)
+    batch = 32 if side <= 64 else 16
+    most = max(8, facts.pictures // 2)
+    few = "" if batch <= most else f", but at most half of {facts.pictures} pictures"
     rate = 1.5e-3 if side <= 32 else 6e-4
-    return [Chosen("training.learning_rate", rate, f"{side} pixels a side: 0.0015 up to 32, 0.0006 above")]
+    return [
+        Chosen("training.batch", min(batch, most), f"for {side} pixels{few}"),
+        Chosen("training.learning_rate", rate, f"{side} pixels a side: 0.0015 up to 32, 0.0006 above"),
+    ]
 
 
 def penalty(facts: Facts) -> Chosen:

@@ -8,7 +8,7 @@ from zeuxis.families.base import Preset
 PRESETS: dict[str, dict[str, Preset]] = {
     "dcgan": {
         "small": Preset(
-            about="default on a CPU: relativistic loss with R1 and R2, no batch normalisation in the discriminator",
+            about="small and quick: relativistic loss with R1 and R2, no batch normalisation in the discriminator",
             settings={
                 "network": {"latent": 64, "width": 32, "max_width": 256, "norm_generator": True, "norm_discriminator": False},
                 "objective": {"loss": "relativistic", "gamma": 1.0, "gamma_end": 0.1},
