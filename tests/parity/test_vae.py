@@ -17,7 +17,7 @@ from zeuxis.families.base import Batch, Noise, RenderOptions
 from zeuxis.families.vae import priors
 from zeuxis.families.vae.ladder import kl_of_normals
 from zeuxis.families.vae.latents import rank_one_draw
-from zeuxis.families.vae.likelihoods import Gaussian, GaussianPixel, LogisticMixture
+from zeuxis.families.vae.likelihoods import LIKELIHOODS, Gaussian, GaussianPixel, LogisticMixture, latitude_weights
 from zeuxis.families.vae.objective import VAE
 from zeuxis.families.vae.priors import Flow, Mixture, Prior, PriorName
 from zeuxis.randomness import generator_for
@@ -73,6 +73,36 @@ def test_logistic_mixture_moves_later_channels_with_earlier_ones() -> None:
     expected = torch.log(edges[0] - edges[1]).sum()
     found = likelihood.log_prob(output, values.view(1, 3, 1, 1))[0]
     assert abs(found.item() - expected.item()) < 1e-5 * abs(expected.item())
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS)
+def test_rows_of_a_panorama_count_as_much_as_the_sphere_that_they_show(kind: str) -> None:
+    rows = latitude_weights(6)
+    edges = torch.sin(torch.linspace(-math.pi / 2, math.pi / 2, 7))  # area of a band of the sphere between latitudes
+    torch.testing.assert_close(rows / rows.sum(), edges.diff() / 2, atol=0.005, rtol=0)
+    likelihood = LIKELIHOODS[kind](3, 2)
+    images = torch.rand(2, 3, 6, 12, generator=generator_for("panorama")) * 2 - 1
+    output = randn(2, likelihood.outputs, 6, 12)
+    each = [likelihood.log_prob(output[:, :, row : row + 1], images[:, :, row : row + 1]) for row in range(6)]
+    expected = (torch.stack(each, dim=1) * rows).sum(1)
+    torch.testing.assert_close(likelihood.log_prob(output, images, rows), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_latitude_is_for_panoramas_and_for_training_alone() -> None:
+    with pytest.raises(UserError, match=r"latitude.*wrap.*--wrap x"):
+        vae("conv", **{"objective.latitude": True})
+    spec = ImageSpec(height=8, width=16, channels=1, wrap_x=True)
+    found = []
+    for latitude in (False, True):
+        family, networks = vae("conv", spec, **{"objective.latitude": latitude})
+        batch = batch_of(family, 4)
+        noise = {"z": randn(4, family.config.latent)}  # type: ignore[attr-defined]
+        losses = family.losses(family.stages()[0].phases[0], networks, batch, noise, 1.0)
+        found.append(
+            (losses["reconstruction"], family.log_likelihood(networks, batch.images, None, generator_for("bound"), 4))
+        )
+    assert not torch.allclose(found[0][0], found[1][0]), "the loss is another"
+    torch.testing.assert_close(found[0][1], found[1][1])
 
 
 def test_gaussian_of_each_pixel_is_a_density_and_meets_the_shared_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,8 @@ def test_labelled_pictures_become_a_direction(command: Command, vae: Path, tmp_p
 def test_encoder_then_compose(command: Command, gan: Path, own: Path, tmp_path: Path) -> None:
     assert command("encoder", gan, "--kimg", 0.1, "--data", "digits")[0] == 0
     assert (gan / "model" / "edits" / "encoder.safetensors").exists()
+    shown = command("info", gan / "model")[1]
+    assert re.search(r"encoder\s+│?\s*for editing", shown), shown
     layout = {"elements": [{"seed": 1, "box": [0, 0, 6, 8]}, {"picture": own.name, "box": [6, 0, 6, 8], "at": [6, 0]}]}
     (tmp_path / "layout.json").write_text(json.dumps(layout))
     code, out, errors = command("compose", gan, "layout.json", "--seeds", "0-1", "--steps", 3, "--blend", "kept")

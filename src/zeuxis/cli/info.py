@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from zeuxis.checkpoint import Model
 
 
 def info(
@@ -86,12 +89,24 @@ def _model_rows(path: Path) -> list[tuple[str, str]]:
     rows = [("model", model.name), ("pictures", str(model.spec)), ("parameters", f"{parameters:,}"), ("can", can),
             ("sampling options", ", ".join(model.family.render_options)),
             ("classes", ", ".join(model.classes) or "none"),
-            ("weights SHA-256", model.hash)]  # fmt: skip
+            ("weights SHA-256", model.hash), *_kept_edits(path, model)]  # fmt: skip
     return (
         rows
         + [(key.replace("_", " "), str(value)) for key, value in model.about.items()]
         + _settings(model.family.settings)
     )
+
+
+def _kept_edits(path: Path, model: Model) -> list[tuple[str, str]]:
+    """What the verbs of editing have put into the model folder, and what of it was made for other weights."""
+    from zeuxis.editing.shelf import SHELF, read_header
+
+    rows = []
+    for file in sorted((path / SHELF).glob("*.safetensors")):
+        header = read_header(path, model, file.stem)
+        about = "for editing" if header is None else str(header.get("from", "for editing"))
+        rows.append((file.stem.replace("-", " ", 1), "made for other weights: not used" if header is None else about))
+    return rows
 
 
 def _preset_rows(name: str) -> list[tuple[str, str]]:

@@ -22,6 +22,22 @@ def bounded_log_sigma(raw: Tensor) -> Tensor:
     return LOG_SIGMA_LEAST + F.softplus(raw.float() - LOG_SIGMA_LEAST)
 
 
+def latitude_weights(height: int) -> Tensor:
+    """How much sphere each row of an equirectangular panorama shows, `[H]`, 1 on average: the cosine of its latitude
+    (as in WS-PSNR, Sun, Lu & Yu 2017). Without it a loss counts the poles, stretched over whole rows, as much as the
+    horizon."""
+    latitude = (torch.arange(height) + 0.5) / height * math.pi - math.pi / 2
+    weights = torch.cos(latitude)
+    return weights / weights.mean()
+
+
+def total(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Nats of every value, `[N, C, H, W]` or `[N, H, W]` -> `[N]`; `rows` are weights `[H]`."""
+    if rows is not None:
+        values = values * rows.to(values.device)[:, None]
+    return values.flatten(1).sum(dim=1)
+
+
 class Likelihood(nn.Module, ABC):
     """`outputs` is how many channels it needs from the decoder."""
 
@@ -32,8 +48,11 @@ class Likelihood(nn.Module, ABC):
         self.outputs = channels
 
     @abstractmethod
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
-        """Decoder output `[N, outputs, H, W]` and `images` float `[-1, 1]` `[N, C, H, W]` -> nats `[N]`."""
+    def log_prob(self, output: Tensor, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Decoder output `[N, outputs, H, W]` and `images` float `[-1, 1]` `[N, C, H, W]` -> nats `[N]`.
+
+        With weights of the rows `[H]` it is a loss, no log of a probability.
+        """
 
     @abstractmethod
     def mean(self, output: Tensor) -> Tensor:
@@ -51,10 +70,10 @@ class Bernoulli(Likelihood):
     def __init__(self, channels: int = 1, components: int = 1) -> None:
         super().__init__(channels, components)
 
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """`output` are logits."""
         target = (images + 1) / 2
-        return -F.binary_cross_entropy_with_logits(output.float(), target, reduction="none").sum(dim=(1, 2, 3))
+        return -total(F.binary_cross_entropy_with_logits(output.float(), target, reduction="none"), rows)
 
     def mean(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output.float()) * 2 - 1
@@ -75,11 +94,11 @@ class Gaussian(Likelihood):
         super().__init__(channels, components)
         self.log_sigma = nn.Parameter(torch.tensor(self.LOG_SIGMA_FIRST))
 
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """`output` are means."""
         log_sigma = bounded_log_sigma(self.log_sigma)
         scaled = (images - output.float()) * torch.exp(-log_sigma)
-        return -(0.5 * scaled.square() + log_sigma + 0.5 * math.log(2 * math.pi)).sum(dim=(1, 2, 3))
+        return -total(0.5 * scaled.square() + log_sigma + 0.5 * math.log(2 * math.pi), rows)
 
     def mean(self, output: Tensor) -> Tensor:
         return output.float().clamp(-1, 1)
@@ -95,12 +114,12 @@ class GaussianPixel(Likelihood):
         super().__init__(channels, components)
         self.outputs = 2 * channels
 
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """`output` are means, then log sigmas."""
         mean, raw = output.float().chunk(2, dim=1)
         log_sigma = bounded_log_sigma(raw + Gaussian.LOG_SIGMA_FIRST)
         scaled = (images - mean) * torch.exp(-log_sigma)
-        return -(0.5 * scaled.square() + log_sigma + 0.5 * math.log(2 * math.pi)).sum(dim=(1, 2, 3))
+        return -total(0.5 * scaled.square() + log_sigma + 0.5 * math.log(2 * math.pi), rows)
 
     def mean(self, output: Tensor) -> Tensor:
         return output.float().chunk(2, dim=1)[0].clamp(-1, 1)
@@ -122,16 +141,16 @@ class LogisticMixture(Likelihood):
         self.parts = [1, channels, channels, channels * (channels - 1) // 2]  # logits, means, log scales, factors
         self.outputs = components * sum(self.parts)
 
-    def log_prob(self, output: Tensor, images: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, images: Tensor, rows: Tensor | None = None) -> Tensor:
         values = images.float().permute(0, 2, 3, 1)  # [N, H, W, C]
         logits, means, log_scales, factors = self._split(output)
-        rows = [means[..., 0, :]]
+        each = [means[..., 0, :]]
         at = 0
         for channel in range(1, self.channels):
             own = factors[..., at : at + channel, :]
-            rows.append(means[..., channel, :] + (own * values[..., :channel, None]).sum(-2))
+            each.append(means[..., channel, :] + (own * values[..., :channel, None]).sum(-2))
             at += channel
-        return mixture_log_prob(values, logits, torch.stack(rows, dim=-2), log_scales, self.LEVELS).sum(dim=(1, 2))
+        return total(mixture_log_prob(values, logits, torch.stack(each, dim=-2), log_scales, self.LEVELS), rows)
 
     def mean(self, output: Tensor) -> Tensor:
         logits, means, _, factors = self._split(output)

@@ -30,7 +30,7 @@ from zeuxis.families.base import (
 from zeuxis.families.vae import NETWORKS
 from zeuxis.families.vae.choose import choose
 from zeuxis.families.vae.latents import Features, Inference, TokenLatents, latents_of
-from zeuxis.families.vae.likelihoods import LIKELIHOODS, Likelihood
+from zeuxis.families.vae.likelihoods import LIKELIHOODS, Likelihood, latitude_weights
 from zeuxis.families.vae.presets import PRESETS
 from zeuxis.families.vae.priors import Prior, PriorName
 from zeuxis.randomness import generator_for
@@ -51,6 +51,7 @@ class ObjectiveConfig(Config):
     `kl_warmup` of the run; `free_bits` nats of each group's KL term cost nothing (Kingma et al. 2016, arXiv 1606.04934,
     appendix C.8, for each picture). `kl` is taken in closed form or from the draw. `importance` is K of the
     importance-weighted bound (Burda et al. 2015). `commitment` is the weight of a `vq` encoder's distance to its codes.
+    `latitude` weighs the rows of a panorama by the sphere that they show; the loss is then no bound any more.
     """
 
     likelihood: Literal["bernoulli", "gaussian", "gaussian-pixel", "logistic-mixture"] = "gaussian"
@@ -61,6 +62,7 @@ class ObjectiveConfig(Config):
     free_bits: float = Field(default=0.0, ge=0)
     importance: int = Field(default=1, ge=1, le=1024)
     commitment: float = Field(default=0.25, ge=0)
+    latitude: bool = False
     prior: PriorName = "standard"
 
 
@@ -82,6 +84,8 @@ class VAE(Family):
         if self.objective.prior != "standard" and not self.latents.flat:
             raise UserError("objective prior", self.objective.prior, "standard",
                             f"the prior of vae/{network} is learned with it")  # fmt: skip
+        if self.objective.latitude and (not spec.wrap_x or spec.wrap_y):
+            raise UserError("objective latitude", "true", "panoramas, which wrap from left to right alone", "--wrap x")
         if self.objective.importance > 1 and not self.latents.draws:
             raise UserError("objective importance", self.objective.importance, "1",
                             f"vae/{network} draws nothing that could be weighted")  # fmt: skip
@@ -140,7 +144,7 @@ class VAE(Family):
         if objective.importance > 1:
             return self._weighted_losses(networks, seen, batch, noise["z"], weight)
         drawn = self.latents.infer(networks, seen, batch.labels, noise["z"] if self.latents.draws else batch.images)
-        reconstruction = -likelihood_of(networks).log_prob(drawn.output, batch.images)
+        reconstruction = -likelihood_of(networks).log_prob(drawn.output, batch.images, self._rows())
         if objective.kl == "sampled":
             kl = cost = -drawn.log_ratio
         else:
@@ -152,11 +156,14 @@ class VAE(Family):
             loss = loss + objective.commitment * drawn.terms["commitment"]
         return {"loss": loss, "reconstruction": reconstruction, **drawn.kl, **drawn.terms, "kl": kl}
 
+    def _rows(self) -> Tensor | None:
+        return latitude_weights(self.spec.height) if self.objective.latitude else None
+
     def _weighted_losses(
         self, networks: Networks, seen: Features, batch: Batch, noise: Tensor, weight: float
     ) -> dict[str, Tensor]:
         """Minus the importance-weighted bound (Burda et al. 2015, arXiv 1509.00519, Eq. 8) for noise `[N, K, size]`."""
-        drawn, reconstruction = self._draw_many(networks, seen, batch.images, batch.labels, noise)
+        drawn, reconstruction = self._draw_many(networks, seen, batch.images, batch.labels, noise, self._rows())
         log_weights = weight * drawn.log_ratio.view(reconstruction.shape) - reconstruction
         bound = torch.logsumexp(log_weights, dim=1) - math.log(noise.shape[1])
         means = {name: value.view(reconstruction.shape).mean(1) for name, value in drawn.kl.items()}
@@ -164,15 +171,16 @@ class VAE(Family):
         return {"loss": -bound, "reconstruction": reconstruction.mean(1), **means, "kl": kl, **drawn.terms}
 
     def _draw_many(
-        self, networks: Networks, seen: Features, images: Tensor, labels: Tensor | None, noise: Tensor
-    ) -> tuple[Inference, Tensor]:
+        self, networks: Networks, seen: Features, images: Tensor, labels: Tensor | None, noise: Tensor,
+        rows: Tensor | None = None,
+    ) -> tuple[Inference, Tensor]:  # fmt: skip
         """K draws for each picture: what they give, `[N * K, ...]`, and -log p(x|z) `[N, K]`."""
         count = noise.shape[1]
         repeated = tuple(feature.repeat_interleave(count, dim=0) for feature in seen)
         own = None if labels is None else labels.repeat_interleave(count, dim=0)
         drawn = self.latents.infer(networks, repeated, own, noise.flatten(0, 1))
         originals = images.repeat_interleave(count, dim=0)
-        return drawn, -likelihood_of(networks).log_prob(drawn.output, originals).view(-1, count)
+        return drawn, -likelihood_of(networks).log_prob(drawn.output, originals, rows).view(-1, count)
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
         if isinstance(self.latents, TokenLatents):
