@@ -20,7 +20,7 @@ from zeuxis.families.gan import NETWORKS
 from zeuxis.families.gan.losses import path_lengths
 from zeuxis.families.gan.objective import GAN, generator_of
 from zeuxis.families.gan.r3gan import Bottleneck, R3ganConfig
-from zeuxis.nn.resample import binomial, depth_to_space, downsample, space_to_depth, upsample
+from zeuxis.nn.resample import binomial, blur, depth_to_space, downsample, space_to_depth, upsample
 from zeuxis.nn.residual import ResidualBlock, fixup_gain
 from zeuxis.nn.style import EqualConv2d, ModulatedConv2d, minibatch_deviation, mix_levels
 from zeuxis.randomness import generator_for
@@ -339,3 +339,16 @@ def test_bfloat16_steps_move_as_float32_ones(name: str) -> None:
             assert skipped.item() == 0
             norms.append(terms["gradient norm"].item())
         assert norms[1] == pytest.approx(norms[0], rel=0.1), phase.name
+
+
+@pytest.mark.parametrize("wrap", [(False, False), (True, True), (True, False)])
+def test_a_blur_takes_out_what_alternates_and_keeps_what_does_not(wrap: tuple[bool, bool]) -> None:
+    y, x = torch.meshgrid(torch.arange(8), torch.arange(6), indexing="ij")
+    inside = (slice(None), slice(None), slice(1, -1), slice(None) if wrap[0] else slice(1, -1))
+    for pattern in ((-1.0) ** x, (-1.0) ** y, (-1.0) ** (x + y)):
+        flat = torch.full((1, 2, 8, 6), 0.7)
+        torch.testing.assert_close(blur(flat + pattern, wrap)[inside], flat[inside])
+    picture = torch.randn(1, 1, 8, 6, generator=generator_for("blur"))
+    whole = sum(picture.roll((dy, dx), (2, 3)) * weight for dy, dx, weight in (
+        (a, b, (2 - abs(a)) * (2 - abs(b)) / 16) for a in (-1, 0, 1) for b in (-1, 0, 1)))  # fmt: skip
+    torch.testing.assert_close(blur(picture, wrap)[inside], whole[inside])  # type: ignore[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ def export(
     from zeuxis.checkpoint import load_model
     from zeuxis.cli.show import say
     from zeuxis.errors import UserError
-    from zeuxis.export import export_onnx, export_web
+    from zeuxis.export import export_onnx, export_step, export_web, is_token_model
     from zeuxis.sampling import render_options
 
     loaded, console = load_model(model), Console()
@@ -42,7 +43,8 @@ def export(
         with console.status("exporting"):
             if form is Form.onnx:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                parity = export_onnx(loaded, place, options=options)
+                write = export_step if is_token_model(loaded) else partial(export_onnx, options=options)
+                parity = write(loaded, place)
             else:
                 parity = export_web(loaded, place, runtime=runtime)
     except OSError as error:

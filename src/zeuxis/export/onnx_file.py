@@ -75,25 +75,25 @@ def export_onnx(model: Model, path: Path, *, options: RenderOptions | None = Non
     model with classes, `labels` int64 `[N]`. Output: `pictures` float32 `[N, C, H, W]` in [-1, 1], RGB premultiplied by
     alpha. Truncation or temperature in `options` are built in.
     """
-    _require()
+    require()
     import onnx
 
     if model.family.name == "autoregressive":
         raise UserError("MODEL", model.name, "a gan or vae",
-                        "what is drawn piece by piece is no single function of its noise: sample it here")  # fmt: skip
+                        "of a model over tokens `export_step` writes one step and the decoder")  # fmt: skip
     names = input_names(model)
     noise = Sampler(model).noise([0, 1])
     inputs = [noise[name] for name in names if name != LABELS]
     inputs += [torch.zeros(2, dtype=torch.long)] if model.classes else []
     module = Rendered(model, options or RenderOptions(), sorted(noise)).cpu().eval()
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module, tuple(inputs), dynamo=True, opset_version=opset, input_names=names, output_names=[OUTPUT],
             dynamic_shapes=((*({0: torch.export.Dim.DYNAMIC} for _ in inputs),),), external_data=False,
         )  # fmt: skip
     assert program is not None
     proto = program.model_proto
-    _check(proto)
+    check_graph(proto)
     notes = {**synthetic_mark(model), "zeuxis": __version__, "spec": json.dumps(model.spec.to_json()),
              "classes": json.dumps(list(model.classes))}  # fmt: skip
     onnx.helper.set_model_props(proto, notes)
@@ -106,7 +106,7 @@ def export_onnx(model: Model, path: Path, *, options: RenderOptions | None = Non
     return parity
 
 
-def _check(proto: Any) -> None:
+def check_graph(proto: Any) -> None:
     """A valid graph without randomness whose first axes are free."""
     import onnx
 
@@ -125,7 +125,7 @@ def measure_parity(
     batches: tuple[int, ...] = PARITY_BATCHES,
 ) -> Parity:  # fmt: skip
     """Runs the file by onnxruntime alone beside PyTorch in float32, on the same noise."""
-    _require()
+    require()
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -151,7 +151,7 @@ def measure_parity(
     return Parity(float(every.max()), float(every.mean()), float(torch.cat(equal).mean()), levels, seeds, batches)
 
 
-def _require() -> None:
+def require() -> None:
     """`UserError` where the extra `export` is not installed."""
     try:
         import onnx  # noqa: F401
@@ -164,7 +164,7 @@ def _require() -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """PyTorch's exporter talks at length, and warns of its own parts."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]

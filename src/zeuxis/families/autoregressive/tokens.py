@@ -191,10 +191,10 @@ class Tokens(Method):
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
         """Tokens drawn one after the other, decoded at once."""
-        tokens = self._draw(networks, noise["uniforms"], labels, options, None, None)
-        return self._decoded(networks, tokens)
+        tokens = self.draw(networks, noise["uniforms"], labels, options, None, None)
+        return self.decoded(networks, tokens)
 
-    def _draw(
+    def draw(
         self, networks: Networks, uniforms: Tensor, labels: Tensor | None, options: RenderOptions,
         given: Tensor | None, known: Tensor | None,
     ) -> Tensor:  # fmt: skip
@@ -215,7 +215,8 @@ class Tokens(Method):
                     canvas[:, y, x] = token
         return canvas
 
-    def _decoded(self, networks: Networks, tokens: Tensor) -> Tensor:
+    def decoded(self, networks: Networks, tokens: Tensor) -> Tensor:
+        """Tokens int64 `[N, h, w]` -> pictures float `[-1, 1]` `[N, C, H, W]`."""
         return self.decode(networks, cast("FSQ | VQ", networks["quantiser"]).decode_tokens(tokens), None)
 
     # -- capabilities ----------------------------------------------------------------------------------------------
@@ -237,5 +238,5 @@ class Tokens(Method):
         framed = F.pad(known.float(), (0, width - known.shape[3], 0, height - known.shape[2]), value=1.0)
         whole = -F.max_pool2d(-framed, self.factor)[:, 0] > 0.5  # [N, h, w]
         given = self._tokens(networks, torch.where(known, images, -1.0))
-        tokens = self._draw(networks, noise["uniforms"], labels, options, given, whole)
-        return torch.where(known, images, self._decoded(networks, tokens))
+        tokens = self.draw(networks, noise["uniforms"], labels, options, given, whole)
+        return torch.where(known, images, self.decoded(networks, tokens))

@@ -1,0 +1,187 @@
+"""A model over tokens as two ONNX files: one step of its prior, and the decoder of its tokens.
+
+Whoever runs them draws tokens in raster order, `canvas` holding what is drawn so far: for each place the step takes
+three tokens before it (left, above, above to the right; `codes` is outside of the grid; left of the first column lies
+the last token of the row above), the place and the state, and gives logits and the next state, which is zero at first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from zeuxis import __version__
+from zeuxis.checkpoint import Model
+from zeuxis.errors import UserError, ZeuxisError
+from zeuxis.export.onnx_file import (
+    LABELS,
+    LARGEST_DIFFERENCE,
+    OPSET,
+    OUTPUT,
+    PARITY_BATCHES,
+    PARITY_SEEDS,
+    Parity,
+    check_graph,
+    quiet,
+    require,
+)
+from zeuxis.families.base import RenderOptions
+from zeuxis.files import write_bytes
+from zeuxis.images import to_pixels
+from zeuxis.sampling import Sampler, synthetic_mark
+
+PLACES = ("before", "above", "aside", "row", "column")
+STATES = ("taps", "memory")
+
+
+class Step(nn.Module):
+    """int64 `[N]` five times (and labels), taps `[N, L, T, D]`, memory `[N, L, D]` -> logits `[N, codes]` and both
+    states."""
+
+    def __init__(self, prior: Any) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        before, above, aside, row, column = inputs[:5]
+        taps, memory = inputs[-2:]
+        prior = self.prior
+        x = prior.before(before) + prior.above(above) + prior.aside(aside) + prior.row[row] + prior.column[column]
+        if prior.label is not None:
+            x = x + prior.label(inputs[5])
+        states = []
+        for layer, block in enumerate(prior.blocks):
+            x, state = block.step(x, type(block.first_state(1, x))(taps[:, layer], memory[:, layer]), block.rate())
+            states.append(state)
+        kept = torch.stack([state.taps for state in states], 1), torch.stack([state.memory for state in states], 1)
+        return prior.head(prior.norm(x)), *kept
+
+
+class Decoder(nn.Module):
+    """Tokens int64 `[N, h, w]` -> pictures float32 `[N, C, H, W]` in [-1, 1]."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.quantiser, self.decoder = model.networks["quantiser"], model.networks["decoder"]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        decoded: Tensor = self.decoder(cast(Any, self.quantiser).decode_tokens(tokens), None)
+        return decoded.float().clamp(-1, 1)
+
+
+def is_token_model(model: Model) -> bool:
+    """Whether a step of it can be exported."""
+    return {"prior", "quantiser", "decoder"} <= model.networks.keys() and model.family.name == "autoregressive"
+
+
+def decoder_path(path: Path) -> Path:
+    """`model.onnx` -> `model-decoder.onnx`."""
+    return path.with_name(f"{path.stem}-decoder{path.suffix}")
+
+
+def export_step(model: Model, path: Path, *, opset: int = OPSET) -> Parity:
+    """Writes `path` (the step) and `decoder_path(path)`, and says how near both are to PyTorch on 64 seeds: nothing is
+    written where logits or pictures are farther than 1e-4 of their range."""
+    require()
+    import onnx
+
+    if not is_token_model(model):
+        raise UserError("MODEL", model.name, "gan, vae or autoregressive/tokens",
+                        "what is drawn pixel by pixel is no single function of its noise: sample it here")  # fmt: skip
+    prior = cast(Any, model.networks["prior"])
+    block = prior.blocks[0]
+    zeros = [torch.zeros(2, dtype=torch.long) for _ in PLACES]
+    labels = [torch.zeros(2, dtype=torch.long)] if prior.label is not None else []
+    taps, memory = (torch.stack([value] * len(prior.blocks), 1) for value in block.first_state(2, prior.head.weight))
+    names = [*PLACES, *([LABELS] if labels else []), *STATES]
+    outputs = ["logits", *(f"next_{name}" for name in STATES)]
+    step = _exported(Step(prior), (*zeros, *labels, taps, memory), names, outputs, opset)
+    decoder = _exported(Decoder(model), (torch.zeros(2, *prior.grid, dtype=torch.long),), ["tokens"], [OUTPUT], opset)
+    about = {**synthetic_mark(model), "zeuxis": __version__, "spec": json.dumps(model.spec.to_json()),
+             "classes": json.dumps(list(model.classes)), "grid": json.dumps(list(prior.grid)),
+             "codes": str(prior.codes), "taps": json.dumps(list(taps.shape[1:])),
+             "memory": json.dumps(list(memory.shape[1:]))}  # fmt: skip
+    contents = []
+    for proto in (step, decoder):
+        onnx.helper.set_model_props(proto, about)
+        contents.append(proto.SerializeToString())
+    parity = step_parity(model, *contents)
+    if not parity.largest <= LARGEST_DIFFERENCE:
+        raise ZeuxisError(f"the ONNX files differ from PyTorch by {parity.largest:.2g}, more than "
+                          f"{LARGEST_DIFFERENCE:g}: they were not written; please report this model")  # fmt: skip
+    for place, content in zip((path, decoder_path(path)), contents, strict=True):
+        write_bytes(place, content)
+    return parity
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outputs: list[str], opset: int) -> Any:
+    free = ((*({0: torch.export.Dim.DYNAMIC} for _ in inputs),),) if isinstance(module, Step) else (
+        {0: torch.export.Dim.DYNAMIC},)  # fmt: skip
+    with quiet():
+        program = torch.onnx.export(
+            module.cpu().eval(), inputs, dynamo=True, opset_version=opset, input_names=names, output_names=outputs,
+            dynamic_shapes=free, external_data=False,
+        )  # fmt: skip
+    assert program is not None
+    check_graph(program.model_proto)
+    return program.model_proto
+
+
+def step_parity(model: Model, step: bytes, decoder: bytes) -> Parity:
+    """Follows PyTorch's own tokens of 64 seeds by onnxruntime alone: largest difference of logits (over their largest)
+    and of pictures."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = torch.get_num_threads()
+    first, second = (onnxruntime.InferenceSession(each, settings, providers=["CPUExecutionProvider"])
+                     for each in (step, decoder))  # fmt: skip
+    prior, sampler, logits_apart = cast(Any, model.networks["prior"]), Sampler(model), 0.0
+    differences, equal, levels = [], [], 0
+    for batch in PARITY_BATCHES:
+        for start in range(0, PARITY_SEEDS, batch):
+            chunk = list(range(start, min(start + batch, PARITY_SEEDS)))
+            noise, labels = sampler.noise(chunk), sampler.labels(chunk, None)
+            with torch.inference_mode():
+                method = cast(Any, model.family).method
+                tokens = method.draw(model.networks, noise["uniforms"], labels, RenderOptions(), None, None)
+                wanted_logits = prior(tokens, labels)
+                wanted = method.decoded(model.networks, tokens)
+            found_logits = follow(first, prior, tokens.numpy(), None if labels is None else labels.numpy())
+            apart = np.abs(found_logits - wanted_logits.numpy()).max() / max(1.0, float(wanted_logits.abs().max()))
+            logits_apart = max(logits_apart, float(apart))
+            found = torch.from_numpy(second.run([OUTPUT], {"tokens": tokens.numpy()})[0])
+            differences.append((found - wanted).abs().flatten(1))
+            steps = (to_pixels(found).int() - to_pixels(wanted).int()).abs()
+            equal.append((steps == 0).float().flatten(1))
+            levels = max(levels, int(steps.max()))
+    every = torch.cat(differences)
+    largest = max(float(every.max()), logits_apart)
+    return Parity(largest, float(every.mean()), float(torch.cat(equal).mean()), levels, PARITY_SEEDS, PARITY_BATCHES)
+
+
+def follow(
+    session: Any, prior: Any, tokens: NDArray[np.int64], labels: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    """Logits `[N, h * w, codes]` of given tokens `[N, h, w]`, step by step from the file."""
+    count, (height, width) = len(tokens), prior.grid
+    state = [value.numpy() for value in prior.blocks[0].first_state(count, torch.zeros(1))]
+    state = [np.stack([value] * len(prior.blocks), 1).astype(np.float32) for value in state]
+    outside, found = np.full(count, prior.codes), []
+    for y in range(height):
+        for x in range(width):
+            before = tokens[:, y, x - 1] if x else tokens[:, y - 1, -1] if y else outside
+            above = tokens[:, y - 1, x] if y else outside
+            aside = tokens[:, y - 1, x + 1] if y and x + 1 < width else outside
+            places = before, above, aside, np.full(count, y), np.full(count, x)
+            feed = dict(zip(PLACES, places, strict=True)) | dict(zip(STATES, state, strict=True))
+            logits, *state = session.run(None, feed if labels is None else {**feed, LABELS: labels})
+            found.append(logits)
+    return np.stack(found, 1)
