@@ -71,7 +71,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="seconds: for tests and for trying things",
             settings={
                 "network": {"latent": 8, "width": 8, "max_width": 16, "blocks": 1, "patch": 2},
-                "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 1.0, "gamma_end": 0.1},
+                "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 0.3, "gamma_end": 0.1},
                 "training": {"batch": 8, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "kimg": 1},
             },
         ),
