@@ -80,7 +80,7 @@ def export_onnx(model: Model, path: Path, *, options: RenderOptions | None = Non
 
     if model.family.name == "autoregressive":
         raise UserError("MODEL", model.name, "a gan or vae",
-                        "of a model over tokens `export_step` writes one step and the decoder")  # fmt: skip
+                        "a model over tokens goes by --format onnx, one step and its decoder")  # fmt: skip
     names = input_names(model)
     noise = Sampler(model).noise([0, 1])
     inputs = [noise[name] for name in names if name != LABELS]
@@ -126,13 +126,7 @@ def measure_parity(
 ) -> Parity:  # fmt: skip
     """Runs the file by onnxruntime alone beside PyTorch in float32, on the same noise."""
     require()
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = torch.get_num_threads()
-    given = content if isinstance(content, bytes) else content.read_bytes()
-    session = onnxruntime.InferenceSession(given, settings, providers=["CPUExecutionProvider"])
+    session = session_of(content)
     sampler, differences, equal, levels = Sampler(model), [], [], 0
     for batch in batches:
         for first in range(0, seeds, batch):
@@ -149,6 +143,17 @@ def measure_parity(
             levels = max(levels, int(apart.max()))
     every = torch.cat(differences)
     return Parity(float(every.max()), float(every.mean()), float(torch.cat(equal).mean()), levels, seeds, batches)
+
+
+def session_of(content: bytes | Path) -> Any:
+    """The file in onnxruntime, on the processor, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = torch.get_num_threads()
+    given = content if isinstance(content, bytes) else content.read_bytes()
+    return onnxruntime.InferenceSession(given, settings, providers=["CPUExecutionProvider"])
 
 
 def require() -> None:

@@ -30,6 +30,7 @@ from zeuxis.export.onnx_file import (
     check_graph,
     quiet,
     require,
+    session_of,
 )
 from zeuxis.families.base import RenderOptions
 from zeuxis.files import write_bytes
@@ -136,13 +137,7 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], o
 def step_parity(model: Model, step: bytes, decoder: bytes) -> Parity:
     """Follows PyTorch's own tokens of 64 seeds by onnxruntime alone: largest difference of logits (over their largest)
     and of pictures."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = torch.get_num_threads()
-    first, second = (onnxruntime.InferenceSession(each, settings, providers=["CPUExecutionProvider"])
-                     for each in (step, decoder))  # fmt: skip
+    first, second = session_of(step), session_of(decoder)
     prior, sampler, logits_apart = cast(Any, model.networks["prior"]), Sampler(model), 0.0
     differences, equal, levels = [], [], 0
     for batch in PARITY_BATCHES:
