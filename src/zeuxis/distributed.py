@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from torch import Tensor
 from zeuxis.errors import UserError, ZeuxisError
 
 PATIENCE = timedelta(days=1)  # a process that died is noticed by its connection; others may wait for a long snapshot
+MEETING = timedelta(minutes=30)  # processes of a cluster do not all start at the same moment
 LAUNCH = "ZEUXIS_LAUNCH"  # a folder of this launch, set where Zeuxis started the processes itself
 
 KINDS = ("|u1", "<i8", "<f4", "<f8")  # of the numbers in arrays that are exchanged
@@ -158,13 +160,51 @@ def join(device: str) -> World:
     if here == int(os.environ["WORLD_SIZE"]) and not sys.platform.startswith("win"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    meeting: dict[str, Any] = {}
-    if folder := os.environ.get(LAUNCH):  # a file, not a port: nothing listens but what gloo opens on the loopback
-        file = os.path.join(folder, f"meeting-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}")
-        meeting = {"store": dist.FileStore(file, size), "rank": rank, "world_size": size}
-    _heard(lambda: dist.init_process_group(backend, timeout=PATIENCE, **meeting))
+    _heard(lambda: _begin(backend, rank, size))
     _world = Group(rank, size)
     return _world
+
+
+def _begin(backend: str, rank: int, size: int) -> None:
+    """Connects the processes, by a file or torchrun's store."""
+    store: dist.Store
+    if folder := os.environ.get(LAUNCH):  # a file, not a port: nothing listens but what gloo opens on the loopback
+        file = os.path.join(folder, f"meeting-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}")
+        store = dist.FileStore(file, size)
+    else:
+        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store.set_timeout(MEETING)
+    store = dist.PrefixStore(_name_of_start(store, rank, size), store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+
+
+def _name_of_start(store: dist.Store, rank: int, size: int) -> str:
+    """A name that these processes share and that no earlier start has had.
+
+    A store outlives a restart, and torchrun's count of restarts is each machine's own (pytorch/pytorch#135712): an
+    address read there may be a dead process's, and gloo would wait for it. So each process asks with a word of its
+    own, rank 0 answers that very word, and whoever has the answer says so under the new name.
+    """
+    word = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"zeuxis/ask/{rank}", word)
+        name = store.get(f"zeuxis/answer/{word}").decode()
+        store.set(f"{name}/here/{rank}", "yes")
+        return name
+    name, end = f"zeuxis/{word}", time.monotonic() + MEETING.total_seconds()
+    missing, answered = set(range(1, size)), set[str]()
+    while missing:
+        for other in missing:
+            if store.check([f"zeuxis/ask/{other}"]):
+                asked = store.get(f"zeuxis/ask/{other}").decode()
+                if asked not in answered:
+                    store.set(f"zeuxis/answer/{asked}", name)
+                    answered.add(asked)
+        missing = {other for other in missing if not store.check([f"{name}/here/{other}"])}
+        if time.monotonic() > end:
+            raise RuntimeError(f"{len(missing)} of {size} processes did not come within {MEETING}")
+        time.sleep(0.01)
+    return name
 
 
 def leave() -> None:
