@@ -54,13 +54,26 @@ class Resample(nn.Module):
         return F.conv2d(x, filters, None, 2, 1, groups=len(filters))
 
 
+class Blur(nn.Module):
+    """The [1, 2, 1] filter in both axes, as wide as the picture."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        self.register_buffer("filter", torch.outer(line, line).repeat(channels, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        filters: Tensor = self.get_buffer("filter")
+        return F.conv2d(x, filters, None, 1, 1, groups=len(filters))
+
+
 def plain_pair() -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator with the layers of `resnet/small`."""
     fine, coarse = WIDTHS
     generator = nn.Sequential(
         nn.Linear(LATENT, coarse * 49), nn.Unflatten(1, (coarse, 7, 7)), Block(coarse),
         nn.Conv2d(coarse, fine, 1), Resample(fine, up=True), Block(fine),
-        nn.LeakyReLU(0.2), nn.Conv2d(fine, 2 * fine, 3, padding=1), nn.PixelShuffle(2),
+        nn.LeakyReLU(0.2), nn.Conv2d(fine, 2 * fine, 3, padding=1), nn.PixelShuffle(2), Blur(fine // 2),
         nn.LeakyReLU(0.2), nn.Conv2d(fine // 2, 1, 3, padding=1), nn.Tanh(),
     )  # fmt: skip
     discriminator = nn.Sequential(

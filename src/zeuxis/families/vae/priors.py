@@ -258,11 +258,11 @@ class Prior(nn.Module):
         self.register_buffer("scale", torch.ones(latents))
         self.register_buffer("held_out", torch.zeros(len(names)))  # nats of held-out codes under each density
         self.requires_grad_(False)
+        self.chosen = names[0]  # the density that is best on held-out codes; a plain word, so that a trace follows it
+        self.register_load_state_dict_post_hook(lambda module, keys: module._choose())
 
-    @property
-    def chosen(self) -> str:
-        """The name of the density that is best on held-out codes."""
-        return list(self.densities)[int(self.held_out.argmax())]
+    def _choose(self) -> None:
+        self.chosen = list(self.densities)[int(self.held_out.argmax())]
 
     def forward(self, noise: Noise, labels: Tensor | None) -> Tensor:
         """Codes `[N, L]` of noise (and labels)."""
@@ -298,6 +298,7 @@ class Prior(nn.Module):
                 with torch.no_grad():
                     self.densities[name].load_state_dict(fresh.state_dict())
                     self.held_out[index] = fresh.log_prob(x[held]).mean().nan_to_num(-1e30)
+            self._choose()
 
     def _standardise(self, codes: Tensor, labels: Tensor | None) -> None:
         whole = codes.mean(0)
