@@ -53,7 +53,7 @@ def evaluate(
     """Judge a model, or any tool's pictures, against held-out real pictures."""
     from rich.console import Console
 
-    from zeuxis.checkpoint import CONFIG, load_model
+    from zeuxis.checkpoint import CONFIG
     from zeuxis.cli import launch
     from zeuxis.cli.show import waiting
     from zeuxis.distributed import join, leave
@@ -67,23 +67,15 @@ def evaluate(
     with waiting(console) as progress:
         progress("reading", 0, 0)
         if (Path(what) / CONFIG).is_file():
-            from zeuxis.evaluation import evaluate_model, usual_protocol
-            from zeuxis.evaluation_frames import evaluate_clips
-            from zeuxis.planning import choose_device
+            from zeuxis.evaluation import usual_protocol
 
-            model = load_model(what)
-            dataset, remarks = data_of(model, data, progress)
-            usual = usual_protocol(model)
-            num, draws = num or usual[0], draws or usual[1]
-            judge_model = evaluate_clips if model.family.context else evaluate_model
-            rows = judge_model(
-                model, dataset, num=num, metrics=names, features=extractors, draws=draws, seed=seed,
-                device=str(choose_device(device)), progress=progress,
-            )  # fmt: skip
+            model, dataset, rows, remarks = _of_model(
+                what, data, num, draws, progress, metrics=names, features=extractors, seed=seed, device=device
+            )
             if sheet is not None and model.family.context:
                 raise UserError("--sheet", str(sheet), "pictures", "snapshots of a run show predicted frames")
             own = sheet is not None and world.is_writer
-            pictures = _samples(model, seed, min(num, SHEET_PICTURES)) if own else None
+            pictures = _samples(model, seed, min(num or usual_protocol(model)[0], SHEET_PICTURES)) if own else None
         else:
             from zeuxis.evaluation import evaluate as judge
 
@@ -106,6 +98,26 @@ def evaluate(
         console.print(f"picture, nearest training, nearest held-out: {sheet}", markup=False, highlight=False)
     if json_file is not None:
         _write("--json", json_file, {"what": what, "data": data, "rows": [row.to_json() for row in rows]})
+
+
+def _of_model(
+    what: str, data: str, num: int | None, draws: int | None, progress: Any, *, device: str, **protocol: Any
+) -> tuple[Model, Dataset, list[Row], list[str]]:  # fmt: skip
+    """A model, the data at its size, the table, and remarks."""
+    from zeuxis.checkpoint import load_model
+    from zeuxis.evaluation import evaluate_model, usual_protocol
+    from zeuxis.evaluation_frames import evaluate_clips
+    from zeuxis.planning import choose_device
+
+    model = load_model(what)
+    dataset, remarks = data_of(model, data, progress)
+    usual = usual_protocol(model)
+    judge = evaluate_clips if model.family.context else evaluate_model
+    rows = judge(
+        model, dataset, num=num or usual[0], draws=draws or usual[1], device=str(choose_device(device)),
+        progress=progress, **protocol,
+    )  # fmt: skip
+    return model, dataset, rows, remarks
 
 
 def data_of(model: Model, data: str, progress: Any) -> tuple[Dataset, list[str]]:
