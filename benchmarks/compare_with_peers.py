@@ -97,60 +97,39 @@ def run_pythae(images: Pictures, seconds: float, count: int) -> tuple[Pictures, 
 
 
 def run_keras_gan(images: Pictures, seconds: float, count: int) -> tuple[Pictures, dict[str, Any]]:
-    """100-256-784 against 784-256-1 by `train_on_batch`, batch 64, Adam 2e-4 with beta1 0.5, pictures in [-1, 1]."""
+    """The article's GAN, batch 64."""
     import keras
-    from keras import layers
+
+    from keras_article import Gan
 
     keras.utils.set_random_seed(0)
-    data, size, batch = _flat(images) * 2 - 1, images[0].size, 64
-    adam = lambda: keras.optimizers.Adam(2e-4, beta_1=0.5)  # noqa: E731
-    generator = keras.Sequential([keras.Input((100,)), layers.Dense(256), layers.LeakyReLU(negative_slope=0.2),
-                                  layers.Dense(size, activation="tanh")])  # fmt: skip
-    discriminator = keras.Sequential([keras.Input((size,)), layers.Dense(256), layers.LeakyReLU(negative_slope=0.2),
-                                      layers.Dense(1, activation="sigmoid")])  # fmt: skip
-    discriminator.compile(adam(), "binary_crossentropy")
-    rng, ones, zeros, seen = np.random.default_rng(0), np.ones((batch, 1)), np.zeros((batch, 1)), 0
-    # Its own step is traced with its weights before they are frozen inside the joined model; Keras 3 would else train
-    # nothing. That step is taken on pictures that say nothing.
-    discriminator.train_on_batch(np.zeros((batch, size), "float32"), ones)
-    discriminator.trainable = False
-    joined = keras.Sequential([keras.Input((100,)), generator, discriminator])
-    joined.compile(adam(), "binary_crossentropy")
-    before = [weights.copy() for weights in discriminator.get_weights()]
+    data, seen = _flat(images) * 2 - 1, 0
+    gan = Gan(images[0].size, 64)
+    before = [weights.copy() for weights in gan.discriminator.get_weights()]
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
-        real = data[rng.integers(0, len(data), batch)]
-        fake = generator(rng.standard_normal((batch, 100)).astype("float32")).numpy()
-        discriminator.train_on_batch(real, ones)
-        discriminator.train_on_batch(fake, zeros)
-        joined.train_on_batch(rng.standard_normal((batch, 100)).astype("float32"), ones)
-        seen += batch
-    cost = _cost(started, seen, generator.count_params())
-    moved = any(np.abs(own - old).max() > 0 for own, old in zip(discriminator.get_weights(), before, strict=True))
+        gan.step(data)
+        seen += gan.batch
+    cost = _cost(started, seen, gan.generator.count_params())
+    after = gan.discriminator.get_weights()
+    moved = any(np.abs(own - old).max() > 0 for own, old in zip(after, before, strict=True))
     assert moved, "this Keras trains no discriminator that was frozen after it was compiled"
     started = time.perf_counter()
-    drawn = generator.predict(rng.standard_normal((count, 100)).astype("float32"), batch_size=256, verbose=0)
+    drawn = gan.generator.predict(gan.noise(count), batch_size=256, verbose=0)
     rate = count / (time.perf_counter() - started)
     return _pictures((drawn + 1) / 2, images), {**cost, "sample_rate": rate, "precision": "float32",
                                                 "about": "the article's GAN in Keras"}  # fmt: skip
 
 
 def run_keras_vae(images: Pictures, seconds: float, count: int) -> tuple[Pictures, dict[str, Any]]:
-    """784-256, 256 latents, 256-784 by `fit` with cross-entropy alone: the code is the mean, nothing makes it normal.
-
-    Sampled as the article does, by decoding standard normal noise.
-    """
+    """The article's VAE, batch 64, sampled as the article does, by decoding standard normal noise."""
     import keras
-    from keras import layers
+
+    from keras_article import LATENT, vae
 
     keras.utils.set_random_seed(0)
-    data, size, batch, steps = _flat(images), images[0].size, 64, 0
-    picture = keras.Input((size,))
-    mean = layers.Dense(256)(layers.Dense(256, activation="relu")(picture))
-    decoder = keras.Sequential([keras.Input((256,)), layers.Dense(256, activation="relu"),
-                                layers.Dense(size, activation="sigmoid")])  # fmt: skip
-    model = keras.Model(picture, decoder(mean))
-    model.compile("adam", "binary_crossentropy")
+    data, batch, steps = _flat(images), 64, 0
+    model, decoder = vae(images[0].size)
 
     class Clock(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -163,7 +142,7 @@ def run_keras_vae(images: Pictures, seconds: float, count: int) -> tuple[Picture
     with contextlib.suppress(TimeUp):
         model.fit(data, data, batch_size=batch, epochs=10**6, verbose=0, callbacks=[Clock()])
     cost = _cost(started, steps * batch, model.count_params())
-    noise = np.random.default_rng(0).standard_normal((count, 256)).astype("float32")
+    noise = np.random.default_rng(0).standard_normal((count, LATENT)).astype("float32")
     started = time.perf_counter()
     drawn = decoder.predict(noise, batch_size=256, verbose=0)
     rate = count / (time.perf_counter() - started)
