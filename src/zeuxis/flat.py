@@ -76,9 +76,10 @@ class HalfCopy:
         """Takes over the masters' values and forgets the gradient."""
         self.values.copy_(self.masters.values.detach()[: self.masters.matrices])
 
-    def hand_over(self) -> None:
-        """Adds the gradient to the masters' and forgets it."""
-        self.masters.gradient[: self.masters.matrices].add_(self.gradient)
+    def hand_over(self, first: bool = False) -> None:
+        """Adds the gradient to the masters' and forgets it; the first one of a step finds zeros, which need no sum."""
+        masters = self.masters.gradient[: self.masters.matrices]
+        masters.copy_(self.gradient) if first else masters.add_(self.gradient)
         self.gradient.zero_()
 
 

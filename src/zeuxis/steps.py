@@ -216,7 +216,7 @@ class Stepper:
             scalars = {name: term.mean() if share == 1 else term.mean() * share for name, term in terms.items()}
             scalars["loss"].backward()
             if group.half:
-                group.half.hand_over()
+                group.half.hand_over(first=start == 0)
             for name, scalar in scalars.items():
                 means[name] = means[name] + scalar.detach() if name in means else scalar.detach()
         return means

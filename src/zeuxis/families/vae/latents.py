@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
@@ -30,13 +32,18 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Inference:
     """What one draw z from q(z|x) gives: the decoder's `output`; `kl` of each group in nats `[N]`, in closed form given
-    the groups above; `log_ratio` log p(z) - log q(z|x) of the draw itself `[N]`; `terms` to log, of which
+    the groups above; `ratio` gives log p(z) - log q(z|x) of the draw itself `[N]`; `terms` to log, of which
     `commitment` `[N]` belongs to the loss."""
 
     output: Tensor
     kl: dict[str, Tensor]
-    log_ratio: Tensor
+    ratio: Callable[[], Tensor]
     terms: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """What `ratio` gives: most steps never ask, and on small networks it would be a tenth of their operations."""
+        return self.ratio()
 
 
 class Latents(ABC):
@@ -94,36 +101,41 @@ class VectorLatents(Latents):
     def recognise(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Features:
         mean, log_variance, *direction = networks["encoder"](images, labels)
         # Bounded: an unlucky step must not overflow the exponential (variance from 2e-9 to 2e4).
-        return (mean, log_variance.clamp(-20, 10), *direction)
+        # `hardtanh` is `clamp` with a gradient of one pass.
+        return (mean, F.hardtanh(log_variance, -20.0, 10.0), *direction)
 
     def infer(self, networks: Networks, seen: Features, labels: Tensor | None, z: Tensor) -> Inference:
         mean = seen[0]
         code, log_determinant = self._draw(seen, z)
         sizes = self.config.groups
         if len(seen) == 2:  # diagonal
-            kl_each = 0.5 * (mean.square() + seen[1].exp() - 1 - seen[1])
-            kls = [part.sum(1) for part in kl_each.split(sizes, dim=1)]
+            each = mean.square() + seen[1].exp() - seen[1]
+            parts = [each] if len(sizes) == 1 else each.split(sizes, dim=1)
+            kls = [0.5 * (part.sum(1) - size) for part, size in zip(parts, sizes, strict=True)]
         else:
             trace = _rank_one_trace(*(part.split(sizes, dim=1) for part in seen[1:]))
             squares = [part.square().sum(1) for part in mean.split(sizes, dim=1)]
-            rows = zip(squares, trace, log_determinant.unbind(1), sizes, strict=True)
+            rows = zip(squares, trace, log_determinant().unbind(1), sizes, strict=True)
             kls = [0.5 * (square + own - log_det - size) for square, own, log_det, size in rows]
         names = ["kl"] if len(sizes) == 1 else [f"kl layer {index + 1}" for index in range(len(sizes))]
-        # log p(z) - log q(z|x); the constants of both normal densities cancel.
-        log_ratio = 0.5 * ((z.square() - code.square()).sum(1) + log_determinant.sum(1))
-        active = (mean.detach().var(dim=0, correction=0) > ACTIVE).sum().float()
         output = networks["decoder"](code, labels)
-        return Inference(output, dict(zip(names, kls, strict=True)), log_ratio, {"active units": active})
 
-    def _draw(self, seen: Features, z: Tensor) -> tuple[Tensor, Tensor]:
-        """A draw `[N, size]` and the log determinants of the groups' covariances `[N, groups]`."""
+        def ratio() -> Tensor:  # the constants of both normal densities cancel
+            return 0.5 * ((z.square() - code.square()).sum(1) + log_determinant().sum(1))
+
+        return Inference(output, dict(zip(names, kls, strict=True)), ratio, {"active units": active_units(mean)})
+
+    def _draw(self, seen: Features, z: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """A draw `[N, size]` and what gives the log determinants of the groups' covariances `[N, groups]`."""
         mean, log_variance = seen[:2]
         sizes = self.config.groups
         if len(seen) == 2:
-            return mean + torch.exp(0.5 * log_variance) * z, log_variance.sum(1, keepdim=True)
+            draw = torch.addcmul(mean, torch.exp(0.5 * log_variance), z)
+            return draw, lambda: log_variance.sum(1, keepdim=True)
         parts = [part.split(sizes, dim=1) for part in (*seen, z)]
         draws = [rank_one_draw(*group) for group in zip(*parts, strict=True)]
-        return torch.cat([draw for draw, _ in draws], dim=1), torch.stack([log_det for _, log_det in draws], dim=1)
+        determinants = torch.stack([log_det for _, log_det in draws], dim=1)
+        return torch.cat([draw for draw, _ in draws], dim=1), lambda: determinants
 
     def codes(self, networks: Networks, seen: Features, labels: Tensor | None, z: Tensor | None = None) -> Tensor:
         return seen[0] if z is None else self._draw(seen, z)[0]
@@ -137,6 +149,13 @@ class VectorLatents(Latents):
 
     def drawn(self, networks: Networks, z: Tensor, labels: Tensor | None) -> Tensor:
         return z
+
+
+@torch.no_grad()
+def active_units(mean: Tensor) -> Tensor:
+    """How many latents tell the pictures of a batch apart, by the means `[N, D]` of q. By moments: `var` takes six
+    times as long, and ends near the bound do not matter."""
+    return ((mean.square().mean(0) - mean.mean(0).square()) > ACTIVE).sum().float()
 
 
 def rank_one_draw(mean: Tensor, log_variance: Tensor, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,7 +199,7 @@ class LadderLatents(Latents):
 
     def infer(self, networks: Networks, seen: Features, labels: Tensor | None, z: Tensor) -> Inference:
         output, kl, log_ratio, active, _ = networks["decoder"](labels, z=z, features=seen)
-        return Inference(output, kl, log_ratio, {"active units": active})
+        return Inference(output, kl, lambda: log_ratio, {"active units": active})
 
     def codes(self, networks: Networks, seen: Features, labels: Tensor | None, z: Tensor | None = None) -> Tensor:
         z = seen[0].new_zeros(len(seen[0]), self.size, dtype=torch.float32) if z is None else z
@@ -230,7 +249,7 @@ class TokenLatents(Latents):
         quantised, _, terms = networks["quantiser"](seen[0])
         output = networks["decoder"](quantised, labels)
         kl = torch.full((len(output),), math.prod(self.grid) * math.log(self.codes_known), device=output.device)
-        return Inference(output, {"kl": kl}, -kl, terms)
+        return Inference(output, {"kl": kl}, lambda: -kl, terms)
 
     def codes(self, networks: Networks, seen: Features, labels: Tensor | None, z: Tensor | None = None) -> Tensor:
         quantised: Tensor = networks["quantiser"](seen[0])[0]
