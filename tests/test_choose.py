@@ -35,7 +35,10 @@ def test_many_pictures_are_not_augmented_and_few_are_adaptively() -> None:
 
 def test_larger_pictures_are_penalised_more_and_come_in_smaller_batches() -> None:
     assert settings(side=64)["training.learning_rate"] < settings(side=32)["training.learning_rate"]
-    assert settings(side=256)["training.batch"] < settings(side=64)["training.batch"]
+    assert settings(side=256)["training.batch"] < settings(side=64)["training.batch"] < settings()["training.batch"]
+    few, many = settings(pictures=1000), settings(pictures=FEW)
+    assert few["training.batch"] < many["training.batch"], "small batches where pictures are few and small"
+    assert few["training.learning_rate"] < many["training.learning_rate"]
     small, large = settings("dcgan", side=28), settings("dcgan", side=256)
     assert (small["objective.gamma"], small["objective.gamma_end"]) == (1.0, 0.1)
     assert (large["objective.gamma"], large["objective.gamma_end"]) == (64.0, 6.4)

@@ -49,13 +49,15 @@ def dcgan(facts: Facts) -> list[Chosen]:
 def resnet(facts: Facts) -> list[Chosen]:
     """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones."""
     side = max(facts.spec.height, facts.spec.width)
-    batch = 32 if side <= 64 else 16
+    many = facts.pictures >= FEW
+    batch = (64 if many else 32) if side <= 32 else 32 if side <= 64 else 16
     most = max(8, facts.pictures // 2)
     few = "" if batch <= most else f", but at most half of {facts.pictures} pictures"
-    rate = 1.5e-3 if side <= 32 else 6e-4
+    rate = (2e-3 if many else 1.5e-3) if side <= 32 else 6e-4
+    why = f"{side} pixels a side, {facts.pictures:,} pictures"
     return [
-        Chosen("training.batch", min(batch, most), f"for {side} pixels{few}"),
-        Chosen("training.learning_rate", rate, f"{side} pixels a side: 0.0015 up to 32, 0.0006 above"),
+        Chosen("training.batch", min(batch, most), why + few),
+        Chosen("training.learning_rate", rate, why),
     ]
 
 
