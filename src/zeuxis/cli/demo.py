@@ -26,10 +26,7 @@ def demo(
     from zeuxis.config import TrainOptions, parse
 
     console = Console()
-    # Pictures of 8x8 are not learned by heart in so short a time; to follow whether they are would take a fifth of it.
-    settings = {"augment.probability": 0.0}
-    asked = {"model": "gan", "conditional": True, "kimg": kimg, "snapshots": 5, "settings": settings}
-    options = parse(TrainOptions, asked, "--")
+    options = parse(TrainOptions, {"model": "gan", "conditional": True, "kimg": kimg, "snapshots": 5}, "--")
     dataset = open_data(console, "digits", options)
     outcome = run(console, options, dataset, out, None)
     if outcome.status == "interrupted":

@@ -9,13 +9,11 @@ CLASSIFIER = "dcgan"  # for semi-supervised learning
 FEW = 20_000  # pictures, from which on a discriminator of this size does not learn them by heart in hours
 HELD_OUT = 20  # validation pictures, fewer than which say nothing of what D learned by heart
 RAMP = 0.3  # where the probability ends without them, as Huang et al. 2024 ramp it on faces
-# Passes over the pictures, below which it does not get to it either, and augmentation takes a fifth of the time. On
-# thousands of emoji of 64x64 without any, the score on validation pictures was best after about 30 and rose after 50.
-PASSES = 60
+PASSES = 200  # over the pictures, below which it does not get to it either; augmentation takes its time
 # Not what turns a picture into another one that could be real: flip and rotate.
 KINDS = ("shift", "fraction", "scale", "aniso", "colour", "cutout")
 GAMMA = ("dcgan", "resnet", "r3gan")  # networks whose presets have the relativistic loss with R1 and R2
-RATE = {False: 600.0, True: 3000.0}  # pictures of 32x32 a second, without and with an accelerator: a guess for PASSES
+RATE = {False: 300.0, True: 3000.0}  # pictures of 32x32 a second, without and with an accelerator: a guess for PASSES
 
 
 def choose(facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
