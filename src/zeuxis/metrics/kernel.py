@@ -11,7 +11,7 @@ from zeuxis.metrics.base import Estimate, Pair, Side
 from zeuxis.metrics.distances import Features
 
 ROWS = 128  # rows of a block, which with 10,000 columns about stays in the processor's cache
-STANDS_OUT = 2.5  # standard errors of the distance of equal distributions
+STANDS_OUT = 3.0  # standard errors of the distance of equal distributions
 
 
 @dataclass(frozen=True)
