@@ -67,16 +67,24 @@ def blurred(made: Pixels) -> Pixels:
     return gaussian_filter(made.astype(np.float32), (0, 0, sigma, sigma)).round().clip(0, 255).astype(np.uint8)
 
 
-def kept(scorer: Scorer, result: Pixels, collage: Pixels, places: np.ndarray, strangers: Pixels) -> np.ndarray:
-    """For each collage the elements' feature distance over that of the same part of a random picture, `[N]`; the mean
-    over both elements, all else of the frame empty."""
-    own, random = np.zeros(len(result)), np.zeros(len(result))
-    for part in (0, 1):
-        seen = places[:, part, None]
-        wanted = scorer(np.where(seen, collage, 0))
-        own += np.linalg.norm(scorer(np.where(seen, result, 0)) - wanted, axis=1)
-        random += np.linalg.norm(scorer(np.where(seen, strangers, 0)) - wanted, axis=1)
-    return own / random.mean()
+class Kept:
+    """For each collage the elements' feature distance over that of the same part of a random picture; all else of the
+    frame empty. What does not depend on the result is looked at once."""
+
+    def __init__(self, scorer: Scorer, collage: Pixels, places: np.ndarray, strangers: Pixels) -> None:
+        self.scorer = scorer
+        self.seen = [places[:, part, None] for part in (0, 1)]
+        self.wanted = [scorer(np.where(seen, collage, 0)) for seen in self.seen]
+        self.random = sum(self.distances(strangers))
+
+    def distances(self, pictures: Pixels) -> list[np.ndarray]:
+        """`[N]` for each of the two elements."""
+        return [np.linalg.norm(self.scorer(np.where(seen, pictures, 0)) - wanted, axis=1)
+                for seen, wanted in zip(self.seen, self.wanted, strict=True)]  # fmt: skip
+
+    def __call__(self, result: Pixels) -> np.ndarray:
+        """The ratios `[N]`, over the mean of random pictures."""
+        return np.asarray(sum(self.distances(result)) / np.mean(self.random))
 
 
 def methods(
@@ -115,13 +123,14 @@ def main() -> None:
     strangers = dataset.test.take(np.random.default_rng(2).integers(0, len(dataset.test), asked.count))
     floor = scorer.frechet(scorer(held_out))
     raw = scorer.frechet(scorer(made))
+    kept = Kept(scorer, made, places, strangers)
     rows = [made[:12]]
     for name, method in methods(space, encoder, dataset, made, known, asked.steps).items():
         started = time.perf_counter()
         result = method()
         seconds = time.perf_counter() - started
         features = scorer(result)
-        faithful = kept(scorer, result, made, places, strangers)
+        faithful = kept(result)
         report(
             f"{name} on {dataset.name}", model=space.model.name, collages=asked.count, extractor=asked.features,
             fd_ratio=round((scorer.frechet(features) - floor) / (raw - floor), 4),
