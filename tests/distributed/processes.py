@@ -170,6 +170,7 @@ def main() -> None:
         globals()[name](folder)
     (folder / f"done{current().rank}.json").write_text(json.dumps(torch.get_num_threads()))
     leave()
+    os._exit(0)  # as the command line leaves
 
 
 if __name__ == "__main__":

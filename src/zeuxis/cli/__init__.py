@@ -118,6 +118,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it leaves
         code = 141
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: one more Ctrl-C only spoils the last lines
+    if launch.started_by_us():
+        # Everything is on the disk. The libraries that spoke to other processes have threads of their own, one of which
+        # can abort a process that has done its work as the interpreter takes itself apart; torchrun would begin again.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
