@@ -23,7 +23,8 @@ PLOT = HERE.parent / "docs" / "pictures" / "benchmarks.svg"
 MINUTES = 19.0
 SHORT = {"bench_memory": ["--pictures", "60000"]}  # what takes long by itself, shortened
 LAST = ("bench_memory", "bench_demo")  # the longest, when the others are done
-BAR, ROW, LEFT = 240, 26, 380  # pixels: of a ratio of 1; of a line; of the names
+BAR, ROW, LEFT = 160, 26, 560  # pixels: of a ratio of 1; of a line; of the names
+MOST, LETTERS = 3.0, 92  # the longest bar, and name: the number tells the rest
 
 
 def run(minutes: float, only: list[str]) -> list[str]:
@@ -52,7 +53,8 @@ def run(minutes: float, only: list[str]) -> list[str]:
 
 
 def plot() -> None:
-    """Bars of every kept ratio to a peer, from the least to the greatest turn; 1 is the peer."""
+    """Bars of every kept ratio to a peer, from the least to the greatest turn; 1 is the peer. Ratios beyond `MOST` end
+    there."""
     bars = []
     for path in sorted(timing.RESULTS.glob("bench_*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -62,18 +64,19 @@ def plot() -> None:
             if "ratio" in line and "ratio_range" in line
         ]
     height = ROW * (len(bars) + 1) + 10
-    most = max([2.0, *(span[1] for _, _, span in bars)])
-    width = LEFT + round(BAR * most) + 70
+    width = LEFT + round(BAR * MOST) + 70
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
              f'font-size="12"><rect width="{width}" height="{height}" fill="#fff"/>']  # fmt: skip
     for place, (name, ratio, (least, greatest)) in enumerate(bars):
         y = ROW * place + 8
-        short = name if len(name) < 62 else name[:60] + "..."
+        what, instructions = name.rsplit(" (", 1)
+        short = name if len(name) <= LETTERS else f"{what[: LETTERS - len(instructions) - 5]}... ({instructions}"
+        drawn, least, greatest = (min(value, MOST) for value in (ratio, least, greatest))
         parts.append(f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end" fill="#222">{escape(short)}</text>')
-        parts.append(f'<rect x="{LEFT}" y="{y}" width="{BAR * ratio:.1f}" height="16" fill="#4a7fb5"/>')
+        parts.append(f'<rect x="{LEFT}" y="{y}" width="{BAR * drawn:.1f}" height="16" fill="#4a7fb5"/>')
         parts.append(f'<path d="M{LEFT + BAR * least:.1f} {y + 8}H{LEFT + BAR * greatest:.1f}" stroke="#222"/>')
         parts.append(
-            f'<text x="{LEFT + BAR * max(ratio, greatest) + 6:.1f}" y="{y + 13}" fill="#222">{ratio:.2f}</text>'
+            f'<text x="{LEFT + BAR * max(drawn, greatest) + 6:.1f}" y="{y + 13}" fill="#222">{ratio:.2f}</text>'
         )
     parts.append(f'<path d="M{LEFT + BAR} 2V{height - 22}" stroke="#b33" stroke-dasharray="4 3"/>')
     parts.append(f'<text x="{LEFT + BAR}" y="{height - 6}" text-anchor="middle" fill="#b33">the peer</text></svg>')
