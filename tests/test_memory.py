@@ -15,6 +15,7 @@ import torch
 from zeuxis.checkpoint import StateStore
 from zeuxis.errors import RunFault
 from zeuxis.families.vae.objective import VAE
+from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.training import Training
 
 Begin = Callable[..., Training]
@@ -91,3 +92,17 @@ def test_a_limit_of_the_system_is_met_and_kept(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     micro, said, loss, skipped = json.loads(done.stdout)
     assert 1 <= micro < 512 and len(said) >= 1 and skipped == 0 and 0 < loss < 1e9, done.stdout
+
+
+def test_parts_of_a_batch_add_up_in_bfloat16_too() -> None:
+    layer = torch.nn.Linear(3, 2)
+    masters = FlatParameters([layer])
+    half = HalfCopy([layer], masters)
+    for value, first in ((1.0, True), (2.0, False)):
+        half.gradient.fill_(value)
+        half.hand_over(first=first)
+        assert not half.gradient.any()
+    assert layer.weight.grad is not None and (layer.weight.grad == 3).all()
+    half.gradient.fill_(4.0)
+    half.hand_over(first=True)
+    assert (layer.weight.grad == 4).all(), "a step begins anew"
