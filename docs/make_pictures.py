@@ -17,6 +17,8 @@ import torch
 
 from zeuxis.checkpoint import Model, load_model
 from zeuxis.data import open_dataset
+from zeuxis.editing.paths import interpolate
+from zeuxis.editing.spaces import space_of
 from zeuxis.families.base import RenderOptions
 from zeuxis.images import Pixels, grid, save_png, sheet_scale, to_float, to_pixels
 from zeuxis.sampling import Sampler, synthetic_mark
@@ -33,12 +35,35 @@ COMMANDS = {
     "fashion-tokens": ["train", "fashion-mnist", "--model", "tokens", "--budget", "24m"],
 }
 USUAL = ("demo", "vae", "tokens", "pixelcnn")
+# All networks of a family after as long on Fashion-MNIST, two rows of samples each: parts `gan-networks`, ...
+MINUTES, COLUMNS = 4, 20
+NETWORKS = {
+    "gan-networks": {
+        "gan/mlp": [],
+        "gan/dcgan": [],
+        "gan/resnet": [],
+        "gan/r3gan": ["--set", "network.width=32", "--set", "network.max_width=64", "--batch", "32"],  # made for a GPU
+        "gan/stylegan2": [],
+    },
+    "vae-networks": {"vae/mlp": [], "vae/dlgm": [], "vae/conv": [], "vae/ladder": [], "vae/vq": [], "vae/fsq": []},
+}
 
 
-def train(part: str, out: Path) -> Path:
-    """Runs the command of a part and returns its run folder."""
-    subprocess.run([sys.executable, "-m", "zeuxis", *COMMANDS[part], "--out", str(out)], check=True)
+def train(command: list[str], out: Path) -> Path:
+    """Runs a command and returns its run folder."""
+    subprocess.run([sys.executable, "-m", "zeuxis", *command, "--out", str(out)], check=True)
     return next(out.iterdir())
+
+
+def networks(part: str) -> None:
+    """Trains every network of a family and writes two rows of samples of each, one network below the other."""
+    rows = []
+    for name, extra in NETWORKS[part].items():
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["train", "fashion-mnist", "--model", name, "--budget", f"{MINUTES}m", *extra]
+            model = load_model(train(command, Path(folder)))
+            rows += list(Sampler(model)(range(2 * COLUMNS)))
+    save(np.concatenate(rows), COLUMNS, f"{part}.png", model)
 
 
 def copy_sheet(source: Path, name: str) -> None:
@@ -65,6 +90,13 @@ def reconstructions(model: Model, name: str) -> None:
     with torch.inference_mode():
         images = model.family.reconstruct(model.networks, to_float(torch.from_numpy(pixels)), labels)
     save(np.concatenate([pixels, to_pixels(images).numpy()]), len(model.classes), name, model)
+
+
+def walk(model: Model, name: str) -> None:
+    """From one seed to another through the latents, a row for each of five classes."""
+    space, frames = space_of(model), 11
+    rows = [interpolate(space, space.of_seeds([label, label + 50], label), frames) for label in range(0, 10, 2)]
+    save(np.concatenate(rows), frames + 1, name, model)
 
 
 def completions(model: Model, name: str) -> None:
@@ -107,21 +139,25 @@ def draw(part: str, run: Path) -> None:
     elif part == "vae":
         strip(model, [RenderOptions(temperature=value) for value in settings], "vae-temperature.png")
         reconstructions(model, "vae-reconstructions.png")
+        walk(model, "vae-walk.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=USUAL)
+    parser.add_argument("parts", nargs="*", default=USUAL, help=", ".join((*COMMANDS, *NETWORKS)))
     parser.add_argument("--run", type=Path, help="a finished run of the one part that is named")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(COMMANDS):
-        parser.error(f"no part {', '.join(sorted(unknown))}: the parts are {', '.join(COMMANDS)}")
+    if unknown := set(arguments.parts) - {*COMMANDS, *NETWORKS}:
+        parser.error(f"no part {', '.join(sorted(unknown))}: the parts are {', '.join((*COMMANDS, *NETWORKS))}")
     if arguments.run and len(arguments.parts) != 1:
         parser.error("--run needs exactly one part")
     PICTURES.mkdir(exist_ok=True)
     for part in arguments.parts:
+        if part in NETWORKS:
+            networks(part)
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            draw(part, arguments.run or train(part, Path(folder)))
+            draw(part, arguments.run or train(COMMANDS[part], Path(folder)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from scipy.stats import wasserstein_distance
 
 from zeuxis.metrics import appearance, classifier, frames, memorisation, neighbours, reconstruction
 from zeuxis.metrics.base import Pair, Side, Training
-from zeuxis.metrics.copy_rate import copy_rate
+from zeuxis.metrics.copy_rate import company, copy_rate
 from zeuxis.metrics.diversity import metric as diversity
 from zeuxis.metrics.frechet import between_gaussians, extrapolated_distance, frechet_distance
 from zeuxis.metrics.kernel import kernel_distance
@@ -210,3 +210,12 @@ def test_values_of_torch_fidelity_are_met() -> None:
         for k in (3, 5):
             assert neighbours.precision_recall(a, b, k) == pytest.approx(case[f"precision_recall_k{k}"], rel=1e-6)
         assert classifier.classifier_score(a).value == pytest.approx(case["inception_score"], rel=1e-6)
+
+
+def test_pictures_that_lie_together_are_counted_as_one_group() -> None:
+    apart = 100.0 * np.arange(20)
+    rows = np.concatenate([apart, [0.1, 100.1, 100.2], [300.1, 300.3, 300.6]])[:, None]
+    # Groups of 2, 3 and 4: a picture that counts has (4 + 9 + 16) / 9 in its group on average.
+    assert company(Side(rows), 1.0) == pytest.approx(29 / 9)
+    assert company(Side(rows), 1e-6) == 2.0  # nobody counts: as if they came in pairs
+    assert company(Side(apart[:, None]), 1.0) == 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zeuxis.metrics.base import Estimate, Pair
+from zeuxis.metrics.base import Estimate, Pair, Side
 from zeuxis.metrics.distances import Features, nearest
 from zeuxis.metrics.neighbours import share
 
@@ -43,8 +43,26 @@ def metric(pair: Pair) -> dict[str, Estimate]:
 def duplicate_metric(pair: Pair) -> dict[str, Estimate]:
     """`duplicate_rate`: the same share for the distance of each picture to its nearest other in the same set.
 
-    Two pictures that are each other's nearest count twice, so the errors are those of half as many pictures.
+    Pictures that lie together count together: the errors are those of as many times fewer pictures as a picture that
+    counts has in its group (the design effect of samples by cluster, Kish 1965, section 5.4).
     """
-    found = excess_below(pair.generated.own_neighbours[0][:, 0], pair.reference.own_neighbours[0][:, 0])
+    sides = pair.generated, pair.reference
+    own, real = (side.own_neighbours[0][:, 0] for side in sides)
+    found = excess_below(own, real)
     assert found.error is not None and found.reference_error is not None
-    return {"duplicate_rate": Estimate(found.value, found.error * 2**0.5, found.reference_error * 2**0.5)}
+    threshold = np.quantile(real, QUANTILE)
+    mine, others = (company(side, float(threshold)) ** 0.5 for side in sides)
+    return {"duplicate_rate": Estimate(found.value, found.error * mine, found.reference_error * others)}
+
+
+def company(side: Side, threshold: float) -> float:
+    """How many pictures there are in the group of a picture whose nearest other is within `threshold` (squared
+    distance), on average, itself included; at least 2, which is a pair. Groups are joined by nearest others."""
+    from scipy.sparse import coo_array  # takes a second to load, and training loads this module
+    from scipy.sparse.csgraph import connected_components
+
+    distances, places = side.own_neighbours
+    hits = np.flatnonzero(distances[:, 0] <= threshold)
+    joined = coo_array((np.ones(len(hits)), (hits, places[hits, 0])), shape=(len(side), len(side)))
+    sizes = np.bincount(connected_components(joined, directed=False)[1][hits])
+    return max(2.0, float(np.square(sizes).sum() / max(1, sizes.sum())))
