@@ -20,6 +20,7 @@ from zeuxis.families.gan import NETWORKS
 from zeuxis.families.gan.losses import path_lengths
 from zeuxis.families.gan.objective import GAN, generator_of
 from zeuxis.families.gan.r3gan import Bottleneck, R3ganConfig
+from zeuxis.nn.bound import bounded
 from zeuxis.nn.resample import binomial, blur, depth_to_space, downsample, space_to_depth, upsample
 from zeuxis.nn.residual import ResidualBlock, fixup_gain
 from zeuxis.nn.style import EqualConv2d, ModulatedConv2d, minibatch_deviation, mix_levels
@@ -352,3 +353,29 @@ def test_a_blur_takes_out_what_alternates_and_keeps_what_does_not(wrap: tuple[bo
     whole = sum(picture.roll((dy, dx), (2, 3)) * weight for dy, dx, weight in (
         (a, b, (2 - abs(a)) * (2 - abs(b)) / 16) for a in (-1, 0, 1) for b in (-1, 0, 1)))  # fmt: skip
     torch.testing.assert_close(blur(picture, wrap)[inside], whole[inside])  # type: ignore[index]
+
+
+def test_a_bounded_output_is_tanh_and_its_gradient_that_of_tanh_but_for_the_way_back() -> None:
+    x = torch.tensor([-9.0, -9.0, -0.5, -0.5, 0.7, 0.7, 9.0, 9.0], requires_grad=True)
+    upstream = torch.tensor([1.0, -1.0] * 4)
+    y = bounded(x)
+    assert torch.equal(y, torch.tanh(x.detach()))
+    (gradient,) = torch.autograd.grad((y * upstream).sum(), x)
+    slope = 1 - torch.tanh(x.detach()).square()
+    back = torch.sign(x.detach()) == upstream  # descent goes the other way, towards 0
+    assert torch.allclose(gradient[~back], (upstream * slope)[~back])
+    assert torch.allclose(gradient[back], (upstream * slope.clamp_min(0.1))[back])
+    assert gradient[1].abs() > 0.09 and gradient[0].abs() < 1e-6
+
+
+def test_a_bounded_output_has_second_derivatives_for_the_path_length() -> None:
+    x = torch.tensor([-0.9, 0.3, 1.1], dtype=torch.float64, requires_grad=True)  # where no slope is below a tenth
+    torch.autograd.gradgradcheck(bounded, (x,))
+
+
+def test_a_black_generator_comes_back() -> None:
+    x = torch.full((4,), -12.0, requires_grad=True)
+    for _ in range(100):
+        (gradient,) = torch.autograd.grad((bounded(x) - 0.5).square().sum(), x)
+        x = (x - gradient).detach().requires_grad_(True)
+    assert torch.allclose(bounded(x), torch.tensor(0.5), atol=0.05)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
+from zeuxis.nn.bound import bounded
 from zeuxis.nn.conv import Conv2d, base_sides, halvings, wrap_pad
 from zeuxis.nn.resample import downsample, upsample
 from zeuxis.nn.residual import LEAK, fixup_gain, scaled_normal_
@@ -118,7 +119,7 @@ class Generator(LatentGenerator):
         for change, stage in zip(self.changes, self.stages[1:], strict=True):
             x = stage(upsample(change(x), self.wrap))
         x = self.to_picture(x)[:, :, : self.spec.height, : self.spec.width]
-        return torch.tanh(x.float())
+        return bounded(x.float())
 
 
 class Discriminator(FeatureDiscriminator):

@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
+from zeuxis.nn.bound import bounded
 from zeuxis.nn.conv import Conv2d, base_sides, halvings
 from zeuxis.nn.resample import blur, depth_to_space, downsample, space_to_depth, upsample
 from zeuxis.nn.residual import GAIN, LEAK, ResidualBlock, fixup_gain, scaled_normal_
@@ -99,7 +99,7 @@ class Generator(LatentGenerator):
             # the pixels of a patch drift apart and leave a pattern.
             x = blur(depth_to_space(unfold(F.leaky_relu(x, LEAK)), 2), self.wrap)
         x = self.to_picture(F.leaky_relu(x, LEAK))
-        return torch.tanh(x[:, :, : self.spec.height, : self.spec.width].float())
+        return bounded(x[:, :, : self.spec.height, : self.spec.width].float())
 
 
 class Discriminator(FeatureDiscriminator):
