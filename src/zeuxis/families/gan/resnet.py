@@ -27,7 +27,8 @@ from zeuxis.nn.residual import GAIN, LEAK, ResidualBlock, fixup_gain, scaled_nor
 class ResnetConfig(LatentConfig):
     """`width` is the number of channels on the finest grid, which has one pixel for `patch` x `patch` of the picture.
 
-    It doubles with every halving up to `max_width`. `blocks` residual blocks stand on each grid.
+    It doubles with every halving up to `max_width`. `blocks` residual blocks stand on each grid. The generator is
+    `generator_scale` times as wide: the discriminator sees each picture several times in a step, the generator once.
     """
 
     latent: int = Field(default=64, ge=1, le=4096)
@@ -35,6 +36,7 @@ class ResnetConfig(LatentConfig):
     max_width: int = Field(default=128, ge=4, le=4096)
     blocks: int = Field(default=1, ge=1, le=16)
     patch: Literal[1, 2, 4] = 2
+    generator_scale: float = Field(default=1.0, ge=0.25, le=8)
 
     def grids(self, spec: ImageSpec) -> int:
         """How many sizes of feature map there are."""
@@ -56,7 +58,7 @@ class Generator(LatentGenerator):
         super().__init__()
         self.spec, self.base = spec, config.base(spec)
         self.wrap = (spec.wrap_x, spec.wrap_y)
-        widths = config.widths(spec)[::-1]
+        widths = [max(4, round(config.generator_scale * width)) for width in config.widths(spec)[::-1]]
         gain = fixup_gain(config.blocks * len(widths), layers=2)
         self.embed = nn.Embedding(classes, 64) if classes else None
         self.project = nn.Linear(config.latent + (64 if classes else 0), widths[0] * self.base[0] * self.base[1])
