@@ -38,7 +38,7 @@ def test_larger_pictures_are_penalised_more_and_come_in_smaller_batches() -> Non
     assert settings(side=256)["training.batch"] < settings(side=64)["training.batch"] < settings()["training.batch"]
     few, many = settings(pictures=1000), settings(pictures=FEW)
     assert few["training.batch"] < many["training.batch"], "small batches where pictures are few and small"
-    assert few["network.generator_scale"] < many["network.generator_scale"]
+    assert few["training.learning_rate"] < many["training.learning_rate"]
     small, large = settings("dcgan", side=28), settings("dcgan", side=256)
     assert (small["objective.gamma"], small["objective.gamma_end"]) == (1.0, 0.1)
     assert (large["objective.gamma"], large["objective.gamma_end"]) == (64.0, 6.4)

@@ -47,8 +47,7 @@ def dcgan(facts: Facts) -> list[Chosen]:
 
 
 def resnet(facts: Facts) -> list[Chosen]:
-    """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones.
-    Many pictures are more than the narrow generator can make, as its discriminator finds out in minutes."""
+    """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones."""
     side = max(facts.spec.height, facts.spec.width)
     many = facts.pictures >= FEW
     batch = (64 if many else 32) if side <= 32 else 32 if side <= 64 else 16
@@ -57,8 +56,7 @@ def resnet(facts: Facts) -> list[Chosen]:
     why = f"{side} pixels a side, {facts.pictures:,} pictures"
     return [
         Chosen("training.batch", min(batch, most), why + few),
-        Chosen("training.learning_rate", 1.5e-3 if side <= 32 else 6e-4, why),
-        Chosen("network.generator_scale", 2.0 if many and side <= 32 else 1.0, why),
+        Chosen("training.learning_rate", (4e-3 if many else 1.5e-3) if side <= 32 else 6e-4, why),
     ]
 
 
