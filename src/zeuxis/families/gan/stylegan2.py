@@ -3,7 +3,7 @@
 A mapping network turns z into w, one row per level; the synthesis network is modulated and demodulated convolutions
 from a learned constant, noise inputs and skips to the output (configuration E of the paper's Table 1); the
 discriminator is residual, with a minibatch standard deviation before its end. Learning rates are equalised. The output
-goes through `bounded`, so that pictures stay in [-1, 1].
+goes through tanh, so that pictures stay in [-1, 1].
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead
-from zeuxis.nn.bound import bounded
 from zeuxis.nn.conv import base_sides, halvings
 from zeuxis.nn.resample import upsample
 from zeuxis.nn.style import EqualConv2d, EqualLinear, ModulatedConv2d, minibatch_deviation, scaled_leaky_relu
@@ -165,7 +164,7 @@ class Generator(LatentGenerator):
             for index in (2 * grid - 1, 2 * grid):
                 x = self.convolutions[index](x, styles[index], inputs[index])
             picture = upsample(picture, self.wrap, taps=4) + self._skip(grid, x, styles[2 * grid + 1])
-        return bounded(picture[:, :, : self.spec.height, : self.spec.width])
+        return torch.tanh(picture[:, :, : self.spec.height, : self.spec.width])
 
     def _skip(self, grid: int, x: Tensor, style: Tensor) -> Tensor:
         """What a grid adds to the picture, float32."""
