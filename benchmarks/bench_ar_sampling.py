@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,8 @@ from zeuxis.families import make_family
 from zeuxis.families.autoregressive.recurrence import RecurrentPrior
 from zeuxis.families.base import RenderOptions
 from zeuxis.nn.scan import scan, scan_by_steps
+from zeuxis.planning import bfloat16_is_fast
+from zeuxis.sampling import in_bfloat16
 
 SPEC = ImageSpec(height=28, width=28, channels=1)
 PICTURES = 64
@@ -128,16 +131,22 @@ def prior(grid: tuple[int, int], width: int, layers: int, turns: int) -> None:
     uniforms = torch.rand(PICTURES, length, generator=torch.Generator().manual_seed(0))
 
     @torch.inference_mode()
-    def sample() -> Tensor:
+    def sample(network: RecurrentPrior, half: bool = False) -> Tensor:
         canvas = torch.zeros(PICTURES, *grid, dtype=torch.long)
-        walk = ours.walk(canvas, None)
-        for at in range(length):
-            y, x = divmod(at, grid[1])
-            edges = torch.softmax(walk.logits(y, x), dim=-1).cumsum(-1)
-            canvas[:, y, x] = (edges[:, :-1] <= uniforms[:, at, None]).sum(-1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            walk = network.walk(canvas, None)
+            for at in range(length):
+                y, x = divmod(at, grid[1])
+                edges = torch.softmax(walk.logits(y, x).float(), dim=-1).cumsum(-1)
+                canvas[:, y, x] = (edges[:, :-1] <= uniforms[:, at, None]).sum(-1)
         return canvas
 
-    sampling = in_turns(sample, torch.inference_mode()(lambda: peer.sample(uniforms)), turns=turns)
+    theirs = torch.inference_mode()(lambda: peer.sample(uniforms))
+    lowered = cast(RecurrentPrior, in_bfloat16(ours))
+    sampling = {f"sampling {length} tokens": in_turns(lambda: sample(ours), theirs, turns=turns)}
+    if bfloat16_is_fast(torch.device("cpu")):
+        turned = in_turns(lambda: sample(lowered, True), theirs, turns=turns)
+        sampling[f"sampling {length} tokens with products in bfloat16 against float32"] = turned
     tokens = torch.randint(CODES, (PICTURES, *grid), generator=torch.Generator().manual_seed(1))
     before = F.pad(tokens.flatten(1), (1, 0), value=CODES)[:, :-1]
 
@@ -147,7 +156,7 @@ def prior(grid: tuple[int, int], width: int, layers: int, turns: int) -> None:
     training = in_turns(lambda: step(lambda: ours(tokens, None)), lambda: step(lambda: peer(before)), turns=turns)
     sizes = {"parameters": [parameters(ours), parameters(peer)],
              "parameters_in_products": [parameters(ours, False), parameters(peer, False)]}  # fmt: skip
-    for what, turned in ((f"sampling {length} tokens", sampling), (f"training step of {length} tokens", training)):
+    for what, turned in (sampling | {f"training step of {length} tokens": training}).items():
         own, other = turned.seconds
         report(f"tokens prior, {what}, {PICTURES} pictures, against a Transformer", **turned.to_json(), **sizes,
                ours_images_per_second=round(PICTURES / own, 1), peer_images_per_second=round(PICTURES / other, 1),

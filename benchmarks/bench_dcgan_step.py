@@ -15,7 +15,7 @@ from timing import in_turns, report
 from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.base import Batch
-from zeuxis.nn.kernels import keep_large_blocks
+from zeuxis.memory import keep_large_blocks
 from zeuxis.planning import choose_arithmetic
 from zeuxis.steps import Stepper
 

@@ -1,8 +1,12 @@
-"""`resnet/small` training step at 28x28 grey, batch 64, against the same networks as plain float32 PyTorch code.
+"""`resnet/small` against the same networks as plain float32 PyTorch code: a training step at 28x28 grey, batch 64, and
+sampling of 256 pictures of 32x32.
 
 One step is one discriminator and one generator update with the relativistic loss, R1 and R2. The peer is what one would
 write: PyTorch's own layers, R1 and R2 by double backward, `torch.optim.Adam` and an average of the generator's weights.
 Zeuxis takes R1 and R2 as finite differences and the arithmetic that it chooses by itself at the start of a run.
+
+Sampling is what `zeuxis sample` does, from seeds to bytes; the peer draws its noise at once. In float32, and with the
+products in bfloat16 where the processor has it.
 """
 
 from __future__ import annotations
@@ -15,14 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timing import in_turns, report
+from zeuxis.checkpoint import Model
 from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.base import Batch
-from zeuxis.nn.kernels import keep_large_blocks
-from zeuxis.planning import choose_arithmetic
+from zeuxis.memory import keep_large_blocks
+from zeuxis.planning import bfloat16_is_fast, choose_arithmetic
+from zeuxis.sampling import Sampler
 from zeuxis.steps import Stepper
 
-SIZE, BATCH, LATENT, WIDTHS = 28, 64, 64, (16, 32)  # `resnet/small` at 28 pixels: grids of 14 and 7
+SIZE, BATCH, LATENT = 28, 64, 64
+SAMPLES, SAMPLES_SIZE = 256, 32
+# The coarsest grid of `resnet/small`, and its channels from the finest grid on, by the side of the picture.
+GRIDS = {SIZE: (7, (16, 32)), SAMPLES_SIZE: (4, (16, 32, 64))}
 
 
 class Block(nn.Module):
@@ -67,19 +76,24 @@ class Blur(nn.Module):
         return F.conv2d(x, filters, None, 1, 1, groups=len(filters))
 
 
-def plain_pair() -> tuple[nn.Module, nn.Module]:
+def plain_pair(size: int = SIZE) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator with the layers of `resnet/small`."""
-    fine, coarse = WIDTHS
+    base, widths = GRIDS[size]
+    fine, coarse = widths[0], widths[-1]
+    up: list[nn.Module] = [Block(coarse)]
+    down: list[nn.Module] = [Block(fine)]
+    for lower, higher in zip(widths[:-1], widths[1:], strict=True):
+        down += [Resample(lower, up=False), nn.Conv2d(lower, higher, 1), Block(higher)]
+    for higher, lower in zip(widths[:0:-1], widths[-2::-1], strict=True):
+        up += [nn.Conv2d(higher, lower, 1), Resample(lower, up=True), Block(lower)]
     generator = nn.Sequential(
-        nn.Linear(LATENT, coarse * 49), nn.Unflatten(1, (coarse, 7, 7)), Block(coarse),
-        nn.Conv2d(coarse, fine, 1), Resample(fine, up=True), Block(fine),
+        nn.Linear(LATENT, coarse * base**2), nn.Unflatten(1, (coarse, base, base)), *up,
         nn.LeakyReLU(0.2), nn.Conv2d(fine, 2 * fine, 3, padding=1), nn.PixelShuffle(2), Blur(fine // 2),
         nn.LeakyReLU(0.2), nn.Conv2d(fine // 2, 1, 3, padding=1), nn.Tanh(),
     )  # fmt: skip
     discriminator = nn.Sequential(
-        nn.PixelUnshuffle(2), nn.Conv2d(4, fine, 3, padding=1), Block(fine),
-        Resample(fine, up=False), nn.Conv2d(fine, coarse, 1), Block(coarse),
-        nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(coarse * 49, 1, bias=False), nn.Flatten(0),
+        nn.PixelUnshuffle(2), nn.Conv2d(4, fine, 3, padding=1), *down,
+        nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(coarse * base**2, 1, bias=False), nn.Flatten(0),
     )  # fmt: skip
     return generator, discriminator
 
@@ -117,6 +131,30 @@ class Plain:
                 mine.lerp_(theirs, 0.01)
 
 
+def sampling(turns: int) -> None:
+    """Pictures a second, from seeds to bytes."""
+    family = make_family("resnet/small", ImageSpec(height=SAMPLES_SIZE, width=SAMPLES_SIZE, channels=1))
+    model = Model(family, {"generator": family.build()["generator"].eval()}, "gan/resnet/small", (), ())
+    peer = plain_pair(SAMPLES_SIZE)[0].eval()
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (model.networks["generator"], peer)]
+    assert sizes[0] == sizes[1], f"the networks differ: {sizes}"
+
+    @torch.inference_mode()
+    def theirs() -> None:
+        ((peer(torch.randn(SAMPLES, LATENT)) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+    for precision in ("float32", *(["bfloat16"] if bfloat16_is_fast(torch.device("cpu")) else [])):
+        sampler = Sampler(model, precision=precision)
+        times = in_turns(lambda: list(sampler(range(SAMPLES))), theirs, turns=turns, warm_up=2)  # noqa: B023
+        own, other = times.seconds
+        report(
+            f"resnet/small sampling in {precision}, {SAMPLES_SIZE}x{SAMPLES_SIZE} grey, {SAMPLES} pictures, against "
+            "the same generator as plain PyTorch float32", **times.to_json(), threads=torch.get_num_threads(),
+            ours_images_per_second=round(SAMPLES / own, 1), peer_images_per_second=round(SAMPLES / other, 1),
+            generator_parameters=sizes,
+        )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=7)
@@ -152,6 +190,7 @@ def main() -> None:
         ours_images_per_second=round(images / own, 1), peer_images_per_second=round(images / other, 1),
         generator_parameters=sizes[0], discriminator_parameters=sizes[1],
     )  # fmt: skip
+    sampling(asked.turns)
 
 
 if __name__ == "__main__":

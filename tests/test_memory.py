@@ -16,6 +16,7 @@ from zeuxis.checkpoint import StateStore
 from zeuxis.errors import RunFault
 from zeuxis.families.vae.objective import VAE
 from zeuxis.flat import FlatParameters, HalfCopy
+from zeuxis.memory import keep_large_blocks
 from zeuxis.training import Training
 
 Begin = Callable[..., Training]
@@ -34,6 +35,20 @@ def fail_above(monkeypatch: pytest.MonkeyPatch, most: int, error: type[Exception
         return terms
 
     monkeypatch.setattr(VAE, "losses", losses)
+
+
+def test_a_large_block_is_kept_for_the_next_one() -> None:
+    if not keep_large_blocks():
+        pytest.skip("only glibc can be told")
+    import resource
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24)  # 64 MB: 16,384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert faults() < 2000
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])

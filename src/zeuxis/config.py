@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zeuxis.errors import UserError
 
+Precision = Literal["float32", "bfloat16"]  # of products; weights, norms and sums stay float32
 MAX_SIDE = 8192  # no generator here is larger; a foreign config must not ask for terabytes
 
 C = TypeVar("C", bound="Config")

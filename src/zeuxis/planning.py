@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from zeuxis import __version__
-from zeuxis.config import ImageSpec, TrainOptions, parse
+from zeuxis.config import ImageSpec, Precision, TrainOptions, parse
 from zeuxis.data import Dataset
 from zeuxis.errors import UserError
 from zeuxis.families import FAMILIES, family_from_settings, make_family, resolve_name
 from zeuxis.families.base import Batch, Chosen, Facts, Family
 from zeuxis.nn.kernels import Kernels
 from zeuxis.randomness import generator_for
-from zeuxis.steps import Precision, Stepper
+from zeuxis.steps import Stepper
 
 TIMING_SHARE, MOST_SECONDS = 0.03, 20.0  # of a budget, and at all, for timing
 TIMING_SECONDS = 0.3  # how long each candidate is timed after its warm-up steps

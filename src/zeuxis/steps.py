@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from zeuxis.config import Precision
 from zeuxis.distributed import current
 from zeuxis.ema import Average, PowerAverages, decay
 from zeuxis.errors import RunFault
@@ -18,8 +18,6 @@ from zeuxis.families.base import Batch, Family, Noise, Phase, Stage, TrainingCon
 from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.memory import give_back, is_out_of_memory
 from zeuxis.nn import kernels
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def learning_rate(training: TrainingConfig, progress: float) -> float:

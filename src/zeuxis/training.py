@@ -22,8 +22,7 @@ from zeuxis.errors import RunFault, UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
-from zeuxis.memory import free_bytes
-from zeuxis.nn.kernels import keep_large_blocks
+from zeuxis.memory import free_bytes, keep_large_blocks
 from zeuxis.pace import MARKS, MOMENTS, STATUS_ROWS, Pace
 from zeuxis.planning import bind, choose_device, recorded, resolve
 from zeuxis.randomness import generator_for, seed_of

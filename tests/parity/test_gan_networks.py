@@ -72,6 +72,8 @@ def test_patches_become_pixels_and_back(patch: int) -> None:
     assert deep.shape == (2, 3 * patch**2, 8 // patch, 12 // patch)
     assert torch.equal(deep[0, :3, 1, 2], x[0, :, patch, 2 * patch]), "a patch's first pixel comes first"
     assert torch.equal(depth_to_space(deep, patch), x)
+    inner = depth_to_space(deep, patch)
+    assert patch == 1 or inner.is_contiguous(memory_format=torch.channels_last), "what follows is faster"
 
 
 # -- residual blocks -----------------------------------------------------------------------------------------------

