@@ -64,25 +64,14 @@ def sample(
     mark: Annotated[bool, typer.Option("--mark/--no-mark", help="Note in each PNG that it is synthetic.")] = True,
 ) -> None:
     """Make pictures: the same seed gives the same picture."""
-    from rich.console import Console
-
     from zeuxis.checkpoint import load_model
     from zeuxis.cli import launch
-    from zeuxis.cli.show import say
     from zeuxis.distributed import join, leave
     from zeuxis.errors import UserError
     from zeuxis.planning import choose_device
-    from zeuxis.sampling import (
-        Sampler,
-        class_index,
-        count_seeds,
-        parse_seeds,
-        render_options,
-        seeds_array,
-        write_npz,
-    )
+    from zeuxis.sampling import Sampler, class_index, count_seeds, parse_seeds, render_options
 
-    total = count_seeds(seeds)
+    count_seeds(seeds)  # a mistake in them shows before anything is loaded
     loaded = load_model(model)
     label = class_index(class_name, loaded.drawn_classes)
     options = render_options(
@@ -105,6 +94,21 @@ def sample(
     sprites = form in (Format.atlas, Format.tiles) or pixel_art is not None or enlarge > 1
     if sprites and (form is Format.npz or loaded.spec.frames > 1):
         raise UserError("--format", form.value, "pictures as png, grid, atlas or tiles", "leave the other options out")
+    _save(sampler, chunks, seeds, label, form, out, pixel_art, enlarge, mark)
+
+
+def _save(
+    sampler: Sampler, chunks: Iterator[Pixels], seeds: str, label: int | None, form: Format, out: Path,
+    pixel_art: int | None, enlarge: int, mark: bool,
+) -> None:  # fmt: skip
+    """Writes what was drawn and says where it is."""
+    from rich.console import Console
+
+    from zeuxis.cli.show import say
+    from zeuxis.errors import UserError
+    from zeuxis.sampling import count_seeds, seeds_array, write_npz
+
+    model = sampler.model
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,11 +116,11 @@ def sample(
     written, remark = [out / "samples.npz"], ""
     if form is Format.npz:
         numbers = seeds_array(seeds)
-        write_npz(chunks, numbers, sampler.label_array(numbers, label), loaded.spec, written[0])
+        write_npz(chunks, numbers, sampler.label_array(numbers, label), model.spec, written[0])
     else:
-        written, remark = _write(chunks, loaded, seeds, form, out, pixel_art, enlarge, mark)
-    kind = "pictures" if loaded.spec.frames == 1 else "clips"
-    say(Console(), f"{total} {kind}: {', '.join(str(path) for path in written)}{remark}")
+        written, remark = _write(chunks, model, seeds, form, out, pixel_art, enlarge, mark)
+    kind = "pictures" if model.spec.frames == 1 else "clips"
+    say(Console(), f"{count_seeds(seeds)} {kind}: {', '.join(str(path) for path in written)}{remark}")
 
 
 def _edited(
