@@ -39,7 +39,6 @@ def test_larger_pictures_are_penalised_more_and_come_in_smaller_batches() -> Non
     few, many = settings(pictures=1000), settings(pictures=FEW)
     assert few["training.batch"] < many["training.batch"], "small batches where pictures are few and small"
     assert few["training.learning_rate"] < many["training.learning_rate"]
-    assert many["training.clip_norm"] > 0 and "training.clip_norm" not in few, "the fastest rate is held in check"
     small, large = settings("dcgan", side=28), settings("dcgan", side=256)
     assert (small["objective.gamma"], small["objective.gamma_end"]) == (1.0, 0.1)
     assert (large["objective.gamma"], large["objective.gamma_end"]) == (64.0, 6.4)

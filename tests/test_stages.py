@@ -327,6 +327,27 @@ def test_a_step_above_the_limit_is_left_out_and_counted_apart(begin: Begin, digi
     assert last["steps above skip_norm"] > 0 and last["skipped steps"] == 0
 
 
+def test_a_sudden_gradient_moves_no_tensor_far(digits: Dataset) -> None:
+    training = {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.99, "warmup": 0.0}
+    free, wide, clipped = (stepper_of(digits, clip_update=most, **training) for most in (0.0, 1e6, 1.0))
+    group = ("encoder", "decoder")
+    for stepper in (free, wide, clipped):
+        for moment in range(12):
+            one_step(stepper, scale=0.1 if moment else 1.0)
+    assert torch.allclose(free.groups[group].flat.values, wide.groups[group].flat.values, atol=1e-6), "plain Adam"
+
+    def moved(stepper: Stepper) -> list[float]:
+        """RMS of the next step of each tensor, in units of the rate, after a gradient that is as large as it likes."""
+        flat = stepper.groups[group].flat
+        before = [view.clone() for view in flat.shaped(flat.values.detach())]
+        one_step(stepper, scale=30.0, progress=0.0)
+        after = flat.shaped(flat.values.detach())
+        return [(new - old).square().mean().sqrt().item() / 0.01 for new, old in zip(after, before, strict=True)]
+
+    assert max(moved(free)) > 1.5, "v is what it was in the calm"
+    assert max(moved(clipped)) == pytest.approx(1, rel=1e-4)
+
+
 def test_weight_decay_is_that_of_adamw_on_matrices_alone(digits: Dataset) -> None:
     stepper = stepper_of(digits, weight_decay=0.1, learning_rate=0.01, learning_rate_end=1.0)
     torch.manual_seed(0)

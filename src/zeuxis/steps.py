@@ -45,6 +45,8 @@ class Group:
         self.working = dict(zip(networks, working, strict=True))  # what losses are computed with
         self.moments = [torch.zeros_like(self.flat.gradient) for _ in range(2)]
         self.steps = torch.zeros((), device=self.flat.gradient.device)
+        sizes = [parameter.numel() for parameter in self.flat.parameters]
+        self.roots = torch.tensor(sizes, device=self.flat.gradient.device).sqrt()
         self.training = training
         self.needs_gradient: bool | None = None  # not known yet
 
@@ -60,11 +62,32 @@ class Group:
         self.steps += 1 - skipped
         if training.weight_decay:
             self.flat.values[: self.flat.matrices].mul_(1 - rate * training.weight_decay * (1 - skipped))
+        if training.clip_update:
+            self._steady_update(rate, skipped)
+            return
         torch._fused_adam_(
             [self.flat.values], [self.flat.gradient], [self.moments[0]], [self.moments[1]], [], [self.steps],
             lr=rate, beta1=training.beta1, beta2=training.beta2, weight_decay=0.0, eps=training.epsilon,
             amsgrad=False, maximize=False, found_inf=skipped,
         )  # fmt: skip
+
+    def _steady_update(self, rate: float, skipped: Tensor) -> None:
+        """The Adam step, but a tensor whose step in units of the rate has an RMS above `clip_update` moves by that much
+        (StableAdamW, Wortsman et al. 2023, arXiv 2304.13013, Algorithm 2; Shazeer & Stern 2018, arXiv 1804.04235,
+        section 6): after a calm time v is small, and the first large gradients would move far too much."""
+        training, gradient, (first, second) = self.training, self.flat.gradient, self.moments
+        kept = 1 - skipped
+        gradient = torch.where(skipped > 0, 0.0, gradient)  # what is not finite must not reach the moments
+        first.lerp_(gradient, kept * (1 - training.beta1))
+        second.lerp_(gradient.square(), kept * (1 - training.beta2))
+        count = self.steps.clamp(min=1)
+        step = (second / (1 - training.beta2**count)).sqrt_().add_(training.epsilon)
+        step = (first / (1 - training.beta1**count)).div_(step)
+        views = self.flat.shaped(step)
+        lengths = torch.stack(torch._foreach_norm(views))
+        scales = (training.clip_update * self.roots / lengths).clamp(max=1)
+        torch._foreach_mul_(views, list(scales.unbind()))
+        self.flat.values.sub_(step.mul_(rate * kept))
 
     def requires_grad(self, needed: bool) -> None:
         """Switches the gradients of all parameters on or off."""

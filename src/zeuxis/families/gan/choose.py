@@ -47,23 +47,16 @@ def dcgan(facts: Facts) -> list[Chosen]:
 
 
 def resnet(facts: Facts) -> list[Chosen]:
-    """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones.
-
-    The fastest needs a longer warm-up and clipped gradients: without them three of thirteen seeds fell apart at the end
-    of the warm-up and came back slowly, with them none.
-    """
+    """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones."""
     side = max(facts.spec.height, facts.spec.width)
     many = facts.pictures >= FEW
     batch = (64 if many else 32) if side <= 32 else 32 if side <= 64 else 16
     most = max(8, facts.pictures // 2)
     few = "" if batch <= most else f", but at most half of {facts.pictures} pictures"
     why = f"{side} pixels a side, {facts.pictures:,} pictures"
-    fast = many and side <= 32
-    steady = "a high learning rate needs it at the start"
     return [
         Chosen("training.batch", min(batch, most), why + few),
-        Chosen("training.learning_rate", 4e-3 if fast else 1.5e-3 if side <= 32 else 6e-4, why),
-        *([Chosen("training.warmup", 0.04, steady), Chosen("training.clip_norm", 5.0, steady)] if fast else []),
+        Chosen("training.learning_rate", (4e-3 if many else 1.5e-3) if side <= 32 else 6e-4, why),
     ]
 
 

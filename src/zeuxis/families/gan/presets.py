@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             settings={
                 "network": {"latent": 64, "width": 16, "max_width": 128, "blocks": 1, "patch": 2},
                 "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 0.5, "gamma_end": 0.1, "step": 0.05},
-                "training": {"batch": 32, "learning_rate": 1.5e-3, "warmup": 0.02, "beta1": 0.0, "beta2": 0.99, "ema": 0.06, "kimg": 1000},
+                "training": {"batch": 32, "learning_rate": 1.5e-3, "warmup": 0.02, "beta1": 0.0, "beta2": 0.99, "clip_update": 1.0, "ema": 0.06, "kimg": 1000},
             },
         ),
         "medium": Preset(
@@ -64,7 +64,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             settings={
                 "network": {"latent": 64, "width": 32, "max_width": 256, "blocks": 1, "patch": 2},
                 "objective": {"loss": "relativistic", "penalty": "r1+r2 finite", "gamma": 1.0, "gamma_end": 0.1, "step": 0.05},
-                "training": {"batch": 32, "learning_rate": 1e-3, "warmup": 0.02, "beta1": 0.0, "beta2": 0.99, "ema": 0.06, "kimg": 2000},
+                "training": {"batch": 32, "learning_rate": 1e-3, "warmup": 0.02, "beta1": 0.0, "beta2": 0.99, "clip_update": 1.0, "ema": 0.06, "kimg": 2000},
             },
         ),
         "tiny": Preset(
