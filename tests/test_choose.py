@@ -39,6 +39,11 @@ def test_larger_pictures_are_penalised_more_and_come_in_smaller_batches() -> Non
     few, many = settings(pictures=1000), settings(pictures=FEW)
     assert few["training.batch"] < many["training.batch"], "small batches where pictures are few and small"
     assert few["training.learning_rate"] < many["training.learning_rate"]
+    widths = [
+        settings(pictures=count, side=side)["network.generator_scale"]
+        for count, side in ((1000, 32), (FEW, 32), (FEW, 64))
+    ]
+    assert widths == [1, 2, 1], "many small pictures differ by more than a narrow generator can show"
     small, large = settings("dcgan", side=28), settings("dcgan", side=256)
     assert (small["objective.gamma"], small["objective.gamma_end"]) == (1.0, 0.1)
     assert (large["objective.gamma"], large["objective.gamma_end"]) == (64.0, 6.4)

@@ -27,13 +27,23 @@ from zeuxis.families import family_from_settings
 from zeuxis.families.base import Family
 from zeuxis.files import recover_folder, replacing_folder, write_bytes, write_json
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
 STATE_FORMAT = 1
 MOST_MOMENTS = 8  # of a run whose averages are kept, two at each
 MAX_JSON = 16 * 2**20  # a config or header larger than this is not ours
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def _colour_times_alpha(config: dict[str, Any]) -> dict[str, Any]:
+    """In format 1 a GAN for pictures with transparency makes the product of colour and alpha."""
+    settings = config.get("settings")
+    if config.get("family") == "gan" and isinstance(settings, dict) and isinstance(settings.get("network"), dict):
+        settings["network"].setdefault("straight", False)
+    return config
+
+
 # From a model folder's `format_version` to the next: every version ever released stays loadable.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _colour_times_alpha}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zeuxis.editing.seams import FACES, cube_faces, seam_ratio, tiled
-from zeuxis.editing.sprites import atlas, enlarged, oklab, reduced
+from zeuxis.editing.sprites import atlas, cleaned, enlarged, oklab, reduced
 from zeuxis.errors import UserError
 
 
@@ -51,6 +51,25 @@ def test_pixel_art_has_few_colours_of_its_own_and_clean_edges() -> None:
     assert reduced(grey, 3)[0].shape == grey.shape and len(np.unique(reduced(grey, 3)[0])) <= 3
     with pytest.raises(UserError, match="--pixel-art"):
         reduced(grey, 1)
+
+
+def test_cleaned_sprites_have_the_colour_of_their_object_around_it_and_no_dust() -> None:
+    sprite = np.zeros((1, 4, 32, 32), np.uint8)
+    sprite[0, :, 8:24, 8:24] = np.array([200, 100, 50, 255])[:, None, None]
+    sprite[0, 0, 8:24, 16:24] = 90  # its right half
+    sprite[0, :, 7, 8:24] = np.array([20, 10, 5, 120])[:, None]  # a dark outline, half transparent
+    sprite[0, :, 14:18, 8:10] = np.array([255, 255, 255, 200])[:, None, None]  # translucent, near the object
+    sprite[0, :, 28, 2] = 255, 0, 0, 20  # dust
+    before = sprite.copy()
+    made = cleaned(sprite)
+    assert np.array_equal(sprite, before), "what was given stays"
+    assert (made[0, :3, 7, 8:16].T == [200, 100, 50]).all() and (made[0, :3, 7, 16:24].T == [90, 100, 50]).all()
+    assert (made[0, :3, 6, 12].T == [200, 100, 50]).all() and made[0, 3, 6, 12] == 0, "filters mix it in"
+    assert not made[0, :, 0, 0].any(), "far away nothing is changed"
+    assert not made[0, 3, 28, 2] and np.array_equal(made[0, 3, :25], before[0, 3, :25]), "no dust, the same edges"
+    assert np.array_equal(made[0, :, 10:14, 10:16], before[0, :, 10:14, 10:16])
+    ghost = np.full((1, 4, 32, 32), 100, np.uint8)
+    assert np.array_equal(cleaned(ghost), ghost), "without an object there is nothing to go by"
 
 
 def test_oklab_is_ottossons() -> None:

@@ -17,16 +17,18 @@ from zeuxis.sampling import Sampler
 
 
 def main() -> None:
-    for name, classes in (
-        ("gan/dcgan/tiny", ("cat", "dog")),
-        ("gan/mlp/tiny", ()),
-        ("vae/conv/tiny", ()),
-        ("vae/mlp/tiny", ("cat", "dog")),
+    for name, classes, channels in (
+        ("gan/dcgan/tiny", ("cat", "dog"), 1),
+        ("gan/mlp/tiny", (), 1),
+        ("gan/mlp/tiny", (), 4),
+        ("vae/conv/tiny", (), 1),
+        ("vae/mlp/tiny", ("cat", "dog"), 1),
     ):
-        folder = Path(__file__).parent / "models" / f"format{MODEL_FORMAT}-{name.replace('/', '-')}"
+        kind = f"{name.replace('/', '-')}{'-rgba' if channels == 4 else ''}"
+        folder = Path(__file__).parent / "models" / f"format{MODEL_FORMAT}-{kind}"
         if folder.exists():
             continue
-        family = make_family(name, ImageSpec(height=8, width=8, channels=1), len(classes))
+        family = make_family(name, ImageSpec(height=8, width=8, channels=channels), len(classes))
         torch.manual_seed(0)
         networks = {part: net.eval() for part, net in family.build().items() if part in family.model_parts}
         model = Model(family, networks, name, classes, (3, 1)[: len(classes)], "", {"images_seen": 0})

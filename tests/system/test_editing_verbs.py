@@ -12,6 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from zeuxis.checkpoint import Model, save_model
+from zeuxis.config import ImageSpec
+from zeuxis.editing.sprites import cleaned
+from zeuxis.families import make_family
+
 Command = Callable[..., tuple[int, str, str]]
 XMP = "XML:com.adobe.xmp"
 
@@ -170,6 +175,34 @@ def test_sample_for_games(command: Command, gan: Path, tmp_path: Path) -> None:
     assert png(tmp_path / "tiles" / "tiled000001.png").shape == (24, 36, 3)
     code, _, errors = command("sample", gan, "--pixel-art", 4, "--format", "npz", "--out", "none")
     assert code == 2 and "--format" in errors and not (tmp_path / "none").exists()
+
+
+def test_sprites_have_clean_edges_where_they_are_asked_for(command: Command, gan: Path, tmp_path: Path) -> None:
+    family = make_family("gan/mlp/tiny", ImageSpec(height=16, width=16, channels=4))
+    networks = {part: network.eval() for part, network in family.build().items() if part in family.model_parts}
+    with torch.no_grad():
+        networks["generator"].to_picture.bias.view(4, -1)[3].normal_(0, 2)  # alpha of all kinds
+    save_model(Model(family, networks, "gan/mlp/tiny"), tmp_path / "rgba")
+    made = {}
+    for name, extra in {"raw": (), "clean": ("--clean-edges",)}.items():
+        assert command("sample", "rgba", "--seeds", "0-3", *extra, "--out", name)[0] == 0
+        made[name] = np.stack([png(tmp_path / name / f"seed{seed:06d}.png") for seed in range(4)])
+    assert np.array_equal(made["clean"], to_rows(cleaned(made["raw"].transpose(0, 3, 1, 2))))
+    assert not np.array_equal(made["clean"], made["raw"])
+    for name, extra in {"clean": (), "raw": ("--raw-edges",)}.items():
+        assert (
+            command("sample", "rgba", "--seeds", "0-3", "--format", "atlas", *extra, "--out", f"atlas-{name}")[0] == 0
+        )
+        box = json.loads((tmp_path / f"atlas-{name}" / "atlas.json").read_text())["frames"]["seed000002"]["frame"]
+        sheet = png(tmp_path / f"atlas-{name}" / "atlas.png")
+        assert np.array_equal(sheet[box["y"] : box["y"] + 16, box["x"] : box["x"] + 16], made[name][2])
+    code, _, errors = command("sample", gan, "--clean-edges", "--out", "none")
+    assert code == 2 and "--clean-edges" in errors and "transparency" in errors and not (tmp_path / "none").exists()
+
+
+def to_rows(pixels: np.ndarray) -> np.ndarray:
+    """uint8 `[N, C, H, W]` as files have it."""
+    return pixels.transpose(0, 2, 3, 1)
 
 
 def test_cubemap_keeps_the_mark(command: Command, tmp_path: Path) -> None:

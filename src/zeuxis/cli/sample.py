@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from zeuxis.checkpoint import Model
+    from zeuxis.cli.sprites import Finish
     from zeuxis.families.base import RenderOptions
     from zeuxis.images import Pixels
     from zeuxis.sampling import Sampler
@@ -49,6 +50,9 @@ def sample(
     prior: Annotated[str | None, typer.Option(help="VAE: fitted, or standard for the plain N(0, I).")] = None,
     edit: Annotated[
         list[str] | None, typer.Option(help="Move along a direction: NAME=1.5 (`zeuxis directions` finds them).")
+    ] = None,
+    clean_edges: Annotated[
+        bool | None, typer.Option("--clean-edges/--raw-edges", help="No outlines around sprites; atlas: clean.")
     ] = None,
     pixel_art: Annotated[
         int | None, typer.Option(min=2, max=256, help="Bring all pictures to one palette of so many colours.")
@@ -91,15 +95,28 @@ def sample(
             pass
         leave()
         return
-    sprites = form in (Format.atlas, Format.tiles) or pixel_art is not None or enlarge > 1
-    if sprites and (form is Format.npz or loaded.spec.frames > 1):
+    _save(sampler, chunks, seeds, label, form, out, _finish(loaded, form, clean_edges, pixel_art, enlarge), mark)
+
+
+def _finish(model: Model, form: Format, clean_edges: bool | None, pixel_art: int | None, enlarge: int) -> Finish:
+    """What is done to the pictures before they are written."""
+    from zeuxis.cli.sprites import Finish
+    from zeuxis.errors import UserError
+
+    transparent = model.spec.channels == 4
+    if clean_edges and not transparent:
+        raise UserError("--clean-edges", model.name, "a model of pictures with transparency", "leave it out")
+    clean = transparent and (form is Format.atlas if clean_edges is None else clean_edges)
+    finish = Finish(clean, pixel_art, enlarge)
+    sprites = finish != Finish() or form in (Format.atlas, Format.tiles)
+    if sprites and (form is Format.npz or model.spec.frames > 1):
         raise UserError("--format", form.value, "pictures as png, grid, atlas or tiles", "leave the other options out")
-    _save(sampler, chunks, seeds, label, form, out, pixel_art, enlarge, mark)
+    return finish
 
 
 def _save(
-    sampler: Sampler, chunks: Iterator[Pixels], seeds: str, label: int | None, form: Format, out: Path,
-    pixel_art: int | None, enlarge: int, mark: bool,
+    sampler: Sampler, chunks: Iterator[Pixels], seeds: str, label: int | None, form: Format, out: Path, finish: Finish,
+    mark: bool,
 ) -> None:  # fmt: skip
     """Writes what was drawn and says where it is."""
     from rich.console import Console
@@ -118,7 +135,7 @@ def _save(
         numbers = seeds_array(seeds)
         write_npz(chunks, numbers, sampler.label_array(numbers, label), model.spec, written[0])
     else:
-        written, remark = _write(chunks, model, seeds, form, out, pixel_art, enlarge, mark)
+        written, remark = _write(chunks, model, seeds, form, out, finish, mark)
     kind = "pictures" if model.spec.frames == 1 else "clips"
     say(Console(), f"{count_seeds(seeds)} {kind}: {', '.join(str(path) for path in written)}{remark}")
 
@@ -136,18 +153,17 @@ def _edited(
 
 
 def _write(
-    chunks: Iterator[Pixels], model: Model, seeds: str, form: Format, out: Path, pixel_art: int | None, enlarge: int,
-    mark: bool,
-) -> tuple[list[Path], str]:  # fmt: skip
+    chunks: Iterator[Pixels], model: Model, seeds: str, form: Format, out: Path, finish: Finish, mark: bool
+) -> tuple[list[Path], str]:
     """Pictures or clips as PNG files and sheets: what to open, and a remark."""
-    from zeuxis.cli.sprites import refined, write_atlas, write_tiles
+    from zeuxis.cli.sprites import write_atlas, write_tiles
     from zeuxis.sampling import count_seeds, parse_seeds, write_pngs
 
     if model.spec.frames > 1:
         from zeuxis.prediction import write_clips
 
         return write_clips(chunks, parse_seeds(seeds), model, out, mark=mark, each=form is Format.png), ""
-    chunks = refined(chunks, count_seeds(seeds), pixel_art, enlarge)
+    chunks = finish(chunks, count_seeds(seeds))
     if form is Format.atlas:
         return write_atlas(chunks, list(parse_seeds(seeds)), model, out, mark=mark), ""
     if form is Format.tiles:

@@ -1,8 +1,9 @@
-"""What `zeuxis sample` writes for games: one palette, whole-pixel enlargement, sprite sheets and tiled previews."""
+"""What `zeuxis sample` writes for games: clean edges, one palette, larger pixels, sprite sheets, tiled previews."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,24 @@ if TYPE_CHECKING:
 MOST = 4096  # pictures that are held in memory at once
 
 
-def refined(chunks: Iterable[Pixels], total: int, colours: int | None, factor: int) -> Iterator[Pixels]:
-    """Chunks of pictures with one palette over all of them and enlarged; nothing is changed where neither is asked
-    for."""
-    from zeuxis.editing.sprites import enlarged, reduced
+@dataclass(frozen=True)
+class Finish:
+    """What is done to drawn pictures: clean edges, one palette of so many colours, pixels so many times as large."""
 
-    if colours is not None:
-        chunks = [reduced(gathered(chunks, total), colours)[0]]
-    for chunk in chunks:
-        yield enlarged(chunk, factor) if factor > 1 else chunk
+    clean: bool = False
+    colours: int | None = None
+    factor: int = 1
+
+    def __call__(self, chunks: Iterable[Pixels], total: int) -> Iterator[Pixels]:
+        """Finished chunks, of `total` pictures together."""
+        from zeuxis.editing.sprites import cleaned, enlarged, reduced
+
+        if self.clean:
+            chunks = (cleaned(chunk) for chunk in chunks)
+        if self.colours is not None:
+            chunks = [reduced(gathered(chunks, total), self.colours)[0]]
+        for chunk in chunks:
+            yield enlarged(chunk, self.factor) if self.factor > 1 else chunk
 
 
 def gathered(chunks: Iterable[Pixels], total: int) -> Pixels:

@@ -17,6 +17,8 @@ PADDING = 2  # pixels around each sprite that repeat its edge, so that filtering
 FRAME_MS = 100
 MOST_SIDE = 16384
 OPAQUE = 128
+SOLID, FAINT = 242, 26  # alpha from which a pixel is of the object; below which, far from it, it is dust
+DUST_DISTANCE = 3  # pixels
 
 
 def atlas(pixels: Pixels, names: Sequence[str], image: str, *, array: bool = False) -> tuple[Pixels, dict[str, Any]]:
@@ -64,6 +66,29 @@ def _grid_of(count: int, cell_height: int, cell_width: int) -> tuple[int, int, i
     if best is None:
         raise UserError("--seeds", count, f"as many as fit into {MOST_SIDE}x{MOST_SIDE}", "write several sheets")
     return best[2], best[3], chosen
+
+
+def cleaned(pixels: Pixels) -> Pixels:
+    """Sprites uint8 `[N, 4, H, W]` without outlines of a colour of their own, on any ground, and without dust.
+
+    Up to 1/16 of the side from an object, what is not wholly of it takes the colour of the object's nearest pixel, also
+    where it is transparent: engines that filter textures mix that in. Faint pixels far from anything become
+    transparent. Alpha along the edges stays, and so does what is translucent by itself, as glass is.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    reach = max(2.0, min(pixels.shape[2:]) / 16)
+    result = pixels.copy()
+    for picture in result:
+        colour, alpha = picture[:3], picture[3]
+        if (alpha >= OPAQUE).any():
+            alpha[(alpha < FAINT) & (distance_transform_edt(alpha < OPAQUE) > DUST_DISTANCE)] = 0
+        solid = alpha >= SOLID
+        if solid.any():
+            distance, (rows, columns) = distance_transform_edt(~solid, return_indices=True)
+            near = (distance > 0) & (distance <= reach)
+            colour[:, near] = colour[:, rows[near], columns[near]]
+    return result
 
 
 def oklab(rgb: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

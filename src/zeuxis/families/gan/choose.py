@@ -47,7 +47,8 @@ def dcgan(facts: Facts) -> list[Chosen]:
 
 
 def resnet(facts: Facts) -> list[Chosen]:
-    """Batch, and a learning rate: what is fastest on small pictures lets the discriminator run away on larger ones."""
+    """Batch, learning rate, and how wide the generator is: the rate that is fastest on small pictures lets the
+    discriminator run away on larger ones; many small pictures differ by more than a narrow generator can show."""
     side = max(facts.spec.height, facts.spec.width)
     many = facts.pictures >= FEW
     batch = (64 if many else 32) if side <= 32 else 32 if side <= 64 else 16
@@ -57,6 +58,7 @@ def resnet(facts: Facts) -> list[Chosen]:
     return [
         Chosen("training.batch", min(batch, most), why + few),
         Chosen("training.learning_rate", (4e-3 if many else 1.5e-3) if side <= 32 else 6e-4, why),
+        Chosen("network.generator_scale", 2 if many and side <= 32 else 1, why),
     ]
 
 

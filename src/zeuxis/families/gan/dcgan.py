@@ -22,6 +22,7 @@ from zeuxis.families.gan.pair import (
     z_as_latent,
 )  # fmt: skip
 from zeuxis.families.gan.virtual_norm import Reference, VirtualBatchNorm2d
+from zeuxis.nn.bound import premultiplied
 from zeuxis.nn.conv import Conv2d, UpConv2d, base_sides, halvings
 from zeuxis.nn.together import BatchNorm2d
 
@@ -81,7 +82,7 @@ class Generator(LatentGenerator):
     def __init__(self, config: DcganConfig, spec: ImageSpec, classes: int) -> None:
         super().__init__()
         levels = max(1, halvings(spec))
-        self.spec, self.base = spec, base_sides(spec, levels)
+        self.spec, self.straight, self.base = spec, config.straight, base_sides(spec, levels)
         self.embed = nn.Embedding(classes, 64) if classes else None
         widths = channels(config, levels)[::-1]
         wrap = (spec.wrap_x, spec.wrap_y)
@@ -120,8 +121,8 @@ class Generator(LatentGenerator):
             x = F.relu(norm(up(x)))
         if self.reference is not None:
             x = x[self.reference.count :]
-        x = torch.tanh(self.to_picture(x).float())
-        return x[:, :, : self.spec.height, : self.spec.width]
+        x = torch.tanh(self.to_picture(x).float())[:, :, : self.spec.height, : self.spec.width]
+        return premultiplied(x) if self.straight else x
 
 
 class Discriminator(FeatureDiscriminator):

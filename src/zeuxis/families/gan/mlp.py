@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
+from zeuxis.nn.bound import premultiplied
 
 
 class MlpConfig(LatentConfig):
@@ -30,7 +31,7 @@ class Generator(LatentGenerator):
 
     def __init__(self, config: MlpConfig, spec: ImageSpec, classes: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.straight = spec, config.straight
         self.embed = nn.Embedding(classes, 64) if classes else None
         self.hidden = hidden_layers(config.latent + (64 if classes else 0), config)
         self.to_picture = nn.Linear(config.hidden, spec.size)
@@ -42,7 +43,8 @@ class Generator(LatentGenerator):
         x = w[:, 0]
         for layer in self.hidden:
             x = F.relu(layer(x))
-        return torch.tanh(self.to_picture(x).float()).unflatten(1, self.spec.shape)
+        pictures = torch.tanh(self.to_picture(x).float()).unflatten(1, self.spec.shape)
+        return premultiplied(pictures) if self.straight else pictures
 
 
 class Discriminator(FeatureDiscriminator):

@@ -14,9 +14,14 @@ from zeuxis.config import Config, ImageSpec
 
 
 class LatentConfig(Config):
-    """What every GAN network's configuration has: the size of its noise vector and whether batches are coupled."""
+    """What every GAN network's configuration has: the size of its noise vector and whether batches are coupled.
+
+    With `straight`, a network for pictures with transparency makes colour and alpha each by itself and multiplies them
+    at the end; without, it makes their product.
+    """
 
     latent: int
+    straight: bool = True
 
     @property
     def batch_coupled(self) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
-from zeuxis.nn.bound import bounded
+from zeuxis.nn.bound import bounded, premultiplied
 from zeuxis.nn.conv import Conv2d, base_sides, halvings, wrap_pad
 from zeuxis.nn.resample import downsample, upsample
 from zeuxis.nn.residual import LEAK, fixup_gain, scaled_normal_
@@ -99,7 +99,7 @@ class Generator(LatentGenerator):
 
     def __init__(self, config: R3ganConfig, spec: ImageSpec, classes: int) -> None:
         super().__init__()
-        self.spec, self.wrap = spec, (spec.wrap_x, spec.wrap_y)
+        self.spec, self.straight, self.wrap = spec, config.straight, (spec.wrap_x, spec.wrap_y)
         widths = config.widths(spec)[::-1]
         self.embed = nn.Embedding(classes, 64) if classes else None
         # A learned picture of the coarsest grid, scaled channel by channel by the noise.
@@ -118,8 +118,8 @@ class Generator(LatentGenerator):
         x = self.stages[0](x.contiguous(memory_format=torch.channels_last))
         for change, stage in zip(self.changes, self.stages[1:], strict=True):
             x = stage(upsample(change(x), self.wrap))
-        x = self.to_picture(x)[:, :, : self.spec.height, : self.spec.width]
-        return bounded(x.float())
+        x = bounded(self.to_picture(x)[:, :, : self.spec.height, : self.spec.width].float())
+        return premultiplied(x) if self.straight else x
 
 
 class Discriminator(FeatureDiscriminator):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead, z_as_latent
-from zeuxis.nn.bound import bounded
+from zeuxis.nn.bound import bounded, premultiplied
 from zeuxis.nn.conv import Conv2d, base_sides, halvings
 from zeuxis.nn.resample import blur, depth_to_space, downsample, space_to_depth, upsample
 from zeuxis.nn.residual import GAIN, LEAK, ResidualBlock, fixup_gain, scaled_normal_
@@ -56,7 +56,7 @@ class Generator(LatentGenerator):
 
     def __init__(self, config: ResnetConfig, spec: ImageSpec, classes: int) -> None:
         super().__init__()
-        self.spec, self.base = spec, config.base(spec)
+        self.spec, self.straight, self.base = spec, config.straight, config.base(spec)
         self.wrap = (spec.wrap_x, spec.wrap_y)
         widths = [max(4, round(config.generator_scale * width)) for width in config.widths(spec)[::-1]]
         gain = fixup_gain(config.blocks * len(widths), layers=2)
@@ -101,7 +101,8 @@ class Generator(LatentGenerator):
             # the pixels of a patch drift apart and leave a pattern.
             x = blur(depth_to_space(unfold(F.leaky_relu(x, LEAK)), 2), self.wrap)
         x = self.to_picture(F.leaky_relu(x, LEAK))
-        return bounded(x[:, :, : self.spec.height, : self.spec.width].float())
+        x = bounded(x[:, :, : self.spec.height, : self.spec.width].float())
+        return premultiplied(x) if self.straight else x
 
 
 class Discriminator(FeatureDiscriminator):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
 from zeuxis.families.gan.pair import FeatureDiscriminator, LatentConfig, LatentGenerator, ProjectionHead
+from zeuxis.nn.bound import premultiplied
 from zeuxis.nn.conv import base_sides, halvings
 from zeuxis.nn.resample import upsample
 from zeuxis.nn.style import EqualConv2d, EqualLinear, ModulatedConv2d, minibatch_deviation, scaled_leaky_relu
@@ -124,7 +125,7 @@ class Generator(LatentGenerator):
 
     def __init__(self, config: Stylegan2Config, spec: ImageSpec, classes: int) -> None:
         super().__init__()
-        self.spec, self.wrap = spec, (spec.wrap_x, spec.wrap_y)
+        self.spec, self.straight, self.wrap = spec, config.straight, (spec.wrap_x, spec.wrap_y)
         self.sides = config.noise_sides(spec)
         widths, style = config.widths(spec)[::-1], config.style
         self.levels = len(self.sides) + 1
@@ -164,7 +165,8 @@ class Generator(LatentGenerator):
             for index in (2 * grid - 1, 2 * grid):
                 x = self.convolutions[index](x, styles[index], inputs[index])
             picture = upsample(picture, self.wrap, taps=4) + self._skip(grid, x, styles[2 * grid + 1])
-        return torch.tanh(picture[:, :, : self.spec.height, : self.spec.width])
+        picture = torch.tanh(picture[:, :, : self.spec.height, : self.spec.width])
+        return premultiplied(picture) if self.straight else picture
 
     def _skip(self, grid: int, x: Tensor, style: Tensor) -> Tensor:
         """What a grid adds to the picture, float32."""
