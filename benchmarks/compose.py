@@ -134,7 +134,7 @@ def main() -> None:
         report(
             f"{name} on {dataset.name}", model=space.model.name, collages=asked.count, extractor=asked.features,
             fd_ratio=round((scorer.frechet(features) - floor) / (raw - floor), 4),
-            elements_ratio=round(float(faithful.mean()), 4), elements_interval=bootstrap(faithful),
+            elements_ratio=round(float(faithful.mean()), 4), elements_range=bootstrap(faithful),
             fd=round(scorer.frechet(features), 4), fd_held_out=round(floor, 4), fd_raw=round(raw, 4),
             kid=round(kernel_distance(features, scorer.reference[: 2 * asked.count]), 5),
             seconds_per_picture=round(seconds / asked.count, 4), steps=asked.steps,

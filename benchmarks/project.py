@@ -1,8 +1,9 @@
 """Does `zeuxis project` come nearer to a held-out picture than the nearest training picture? In each space, by features
 that nothing was optimised against and by pixels.
 
-The control is searched for twice, in the scorer's features and in pixels, and the better one counts. Ratios below 1
-beat it. `round trip` says how near the encoder comes to pictures of the model itself.
+`features_of_N` is the mean distance over that of the nearest of N training pictures. That one is searched for twice, in
+the scorer's features and in pixels, and the better one counts. Ratios below 1 beat it. `round trip` says how near the
+encoder comes to pictures of the model itself.
 """
 
 from __future__ import annotations
@@ -72,13 +73,12 @@ def main() -> None:
         made = to_pixels(way()).numpy()
         seconds = time.perf_counter() - started
         own = distances(made)
-        ratios = {
-            f"of_{count}": {"features": round(float(own[0].mean() / control[0].mean()), 4),
-                            "interval": bootstrap(own[0] / control[0].mean()),
-                            "rmse": round(float(own[1].mean() / control[1].mean()), 4)}
-            for count, control in controls.items()
-        }  # fmt: skip
-        report(f"project by {name} on {dataset.name}", **common, ratios=ratios, features=round(float(own[0].mean()), 4),
+        ratios: dict[str, object] = {}
+        for count, control in controls.items():
+            ratios[f"features_of_{count}"] = round(float(own[0].mean() / control[0].mean()), 4)
+            ratios[f"features_of_{count}_range"] = bootstrap(own[0] / control[0].mean())
+            ratios[f"rmse_of_{count}"] = round(float(own[1].mean() / control[1].mean()), 4)
+        report(f"project by {name} on {dataset.name}", **common, **ratios, features=round(float(own[0].mean()), 4),
                rmse=round(float(own[1].mean()), 5), seconds_per_picture=round(seconds / asked.count, 3),
                steps=asked.steps, restarts=asked.restarts)  # fmt: skip
     codes = space.of_seeds(range(10**6, 10**6 + asked.count))

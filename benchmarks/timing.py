@@ -88,14 +88,20 @@ def machine() -> dict[str, object]:
 
 def report(name: str, **values: object) -> None:
     """One JSON line. With `ZEUXIS_KEEP_RESULTS=1` all lines of this run also go, with the machine's description, into
-    `results/SCRIPT.INSTRUCTIONS.json`, which `write_tables.py` makes the tables of docs/benchmarks.md from."""
+    `results/SCRIPT.INSTRUCTIONS.json`, which `write_tables.py` makes the tables of docs/benchmarks.md from; with
+    `ZEUXIS_KEEP_RESULTS=add` lines of other names that are there stay, as those of another data set."""
     line = {"benchmark": name, **values}
     print(json.dumps(line), flush=True)
     _kept.append(line)
     if os.environ.get("ZEUXIS_KEEP_RESULTS"):
         RESULTS.mkdir(exist_ok=True)
-        document: dict[str, Any] = {"machine": _MACHINE, "lines": _kept}
         path = RESULTS / f"{Path(sys.argv[0]).stem}.{_MACHINE['instructions']}.json"
+        there: list[dict[str, object]] = []
+        if os.environ["ZEUXIS_KEEP_RESULTS"] == "add" and path.exists():
+            there = json.loads(path.read_text(encoding="utf-8"))["lines"]
+        names = {kept["benchmark"] for kept in _kept}
+        lines = [old for old in there if old["benchmark"] not in names] + _kept
+        document: dict[str, Any] = {"machine": _MACHINE, "lines": lines}
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

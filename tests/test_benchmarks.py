@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,22 @@ def test_results_name_the_machine_but_not_its_name() -> None:
         assert {"cpu", "cores", "amx", "torch", "date"} <= set(document["machine"]), path.name
         assert document["lines"], path.name
         assert not {"host", "hostname", "node"} & set(document["machine"]), path.name
+
+
+def test_results_of_another_run_stay_where_they_are_added_to(tmp_path: Path) -> None:
+    (tmp_path / "bench_none.py").write_text(
+        "import sys; from pathlib import Path; import timing\n"
+        "timing.RESULTS = Path(sys.argv[1])\n"
+        "for name in sys.argv[3:]: timing.report(name, value=int(sys.argv[2]))\n"
+    )
+
+    def kept(mode: str, value: str, *names: str) -> dict[str, int]:
+        command = [sys.executable, str(tmp_path / "bench_none.py"), str(tmp_path), value, *names]
+        environment = os.environ | {"ZEUXIS_KEEP_RESULTS": mode, "PYTHONPATH": str(ROOT / "benchmarks")}
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+        (found,) = tmp_path.glob("bench_none.*.json")
+        return {line["benchmark"]: line["value"] for line in json.loads(found.read_text())["lines"]}
+
+    assert kept("1", "1", "a", "b") == {"a": 1, "b": 1}
+    assert kept("add", "2", "b", "c") == {"a": 1, "b": 2, "c": 2}
+    assert kept("1", "3", "d") == {"d": 3}
