@@ -24,6 +24,7 @@ from zeuxis.sampling import Sampler
 from zeuxis.training import start
 
 SIDE = 32
+KINDS = {"periodic": "periodic textures", "crops": "crops that do not wrap"}
 
 
 def textures(count: int, periodic: bool) -> np.ndarray:
@@ -54,9 +55,10 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=200, help="length of each of the four trainings")
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--sheets", type=Path, help="a folder for 2x2 tiled samples")
     asked = parser.parse_args()
-    for kind, periodic in (("periodic textures", True), ("crops that do not wrap", False)):
+    for kind, periodic in ((KINDS[name], name == "periodic") for name in asked.kinds):
         pixels = textures(asked.pictures, periodic)
         own = pixels.transpose(0, 3, 1, 2)
         level = sharpness(own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zeuxis.augment import KINDS, Kind, augment, draw
+from zeuxis.augment import KINDS, Kind, augment, draw, rolled
 from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.base import Batch
@@ -129,6 +129,38 @@ def test_a_discriminator_sees_changed_pictures_and_the_generator_learns_through_
         terms["loss"].mean().backward()
     assert all(not torch.equal(images[:4], batch.images) for images in seen if len(images) >= 4)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in networks["generator"].parameters())
+
+
+def test_a_picture_is_rolled_around_the_axes_that_wrap_by_a_distance_of_its_own() -> None:
+    images = pictures(TORUS, 3)
+    draws = torch.tensor([[0.5, 0.25], [0.0, 0.99], [0.3, 0.0]])  # of 12 columns and of 8 rows
+    made = rolled(images, draws, TORUS)
+    for image, result, (down, right) in zip(images, made, ((2, 6), (7, 0), (0, 3)), strict=True):
+        assert torch.equal(result, image.roll((-down, -right), dims=(1, 2)))
+    upright = TORUS.model_copy(update={"wrap_y": False})
+    assert torch.equal(rolled(images, draws, upright)[0], images[0].roll(-6, dims=2))
+
+
+def test_crops_are_judged_without_their_edges_and_generated_pictures_from_any_place() -> None:
+    settings = {"objective.crops": True, "augment.probability": 0.5, "augment.kinds": ["shift"]}
+    family = make_family("resnet/tiny", TORUS.model_copy(update={"height": 8, "width": 8}), 0, settings)
+    networks = family.build()
+    assert networks["generator"].wrap == (True, True) and networks["discriminator"].wrap == (False, False)
+    seen: list[torch.Tensor] = []
+    networks["discriminator"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    noise = family.noise(4, generator_for("z"), "train")
+    noise |= {key: value * 0 + 0.999 for key, value in noise.items() if key.startswith("augment")}  # nothing happens
+    batch = Batch(pictures(family.spec, 4))
+    for phase in family.stages()[0].phases:
+        family.losses(phase, networks, batch, noise, 0.5)["loss"].mean().backward()
+    still = networks["generator"](noise["z"], None).detach()
+    wanted = rolled(still, noise["roll"], family.spec)
+    assert not torch.equal(wanted, still)
+    assert any(torch.allclose(part, wanted, atol=1e-6) for images in seen for part in images.split(4))
+    assert not any(torch.allclose(part, still, atol=1e-6) for images in seen for part in images.split(4))
+    assert any(torch.equal(part, batch.images) for images in seen for part in images.split(4)), "real ones stay"
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in networks["generator"].to_picture.parameters())
+    assert "roll" not in family.noise(4, generator_for("z"), "sample")
 
 
 def test_a_ramp_begins_at_nothing_and_ends_at_its_probability() -> None:

@@ -74,6 +74,20 @@ def test_a_named_network_is_kept_and_a_named_preset_left_as_it_is() -> None:
     }  # fmt: skip
 
 
+def test_pictures_that_shall_wrap_and_do_not_are_judged_as_crops() -> None:
+    assert settings("dcgan", preset=True, seam=1.3) == {"objective.crops": True}, "also where a preset was named"
+    assert "objective.crops" not in settings(seam=1.05)
+    waves = 2 * np.pi * (np.arange(16) / 16 + np.random.default_rng(0).random((60, 1)))  # whole ones, from any place
+    round_, cut = (
+        (127 + 100 * np.sin(turns * waves)[:, None].repeat(16, axis=1)).astype(np.uint8) for turns in (2, 1.5)
+    )
+    for pixels, wrap, wanted in ((round_, "x", False), (cut, "x", True), (cut, "y", False), (cut, "", False)):
+        data = open_dataset(pixels, DataOptions.model_validate({"wrap": wrap, "test_fraction": 0.0}))
+        _, family = bind(options(), data)
+        assert family.settings["objective"]["crops"] is wanted, wrap
+        assert not bind(options(settings={"objective.crops": False}), data)[1].settings["objective"]["crops"]
+
+
 def options(**values: Any) -> TrainOptions:
     return TrainOptions.model_validate({"model": "gan", **values})
 

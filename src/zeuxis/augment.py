@@ -65,6 +65,18 @@ def augment(
     return values.to(images.dtype)
 
 
+def rolled(images: Tensor, draws: Tensor, spec: ImageSpec) -> Tensor:
+    """Pictures `[N, C, H, W]`, each moved around its wrapped edges by whole pixels, any distance being as probable, by
+    its own row of uniform `draws` `[N, 2]`."""
+    columns, rows = (
+        (torch.arange(side, device=images.device) + (wraps * side * draws[:, axis, None]).to(images.device).long())
+        % side
+        for axis, (side, wraps) in enumerate(((spec.width, spec.wrap_x), (spec.height, spec.wrap_y)))
+    )  # each [N, side]
+    own = torch.arange(len(images), device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[own, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
 def _of(draws: Tensor, kind: Kind, probability: float | Tensor) -> tuple[Tensor, Tensor]:
     """Whether `kind` happens to each picture, float 0 or 1 `[N]`, and its further uniform numbers `[N, ...]`."""
     place = _PLACES[kind]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from zeuxis import __version__
@@ -22,6 +23,7 @@ from zeuxis.randomness import generator_for
 from zeuxis.steps import Stepper
 
 TIMING_SHARE, MOST_SECONDS = 0.03, 20.0  # of a budget, and at all, for timing
+SEEN = 512  # pictures, by which it is judged whether their edges meet
 TIMING_SECONDS = 0.3  # how long each candidate is timed after its warm-up steps
 
 
@@ -229,12 +231,24 @@ def choose(options: TrainOptions, dataset: Dataset) -> tuple[str, list[Chosen]]:
         pictures=len(dataset.train), validation=len(dataset.val), spec=dataset.spec,
         accelerator=choose_device(options.device).type != "cpu",
         seconds=options.budget, images=None if options.kimg is None else options.kimg * 1000,
-        semi_supervised=options.semi_supervised,
+        semi_supervised=options.semi_supervised, seam=seam_of(dataset),
     )  # fmt: skip
     taken, chosen = FAMILIES[family].choose(facts, network if said > 1 else None, said > 2)
     asked = {*options.settings, *(["training.batch"] if options.batch is not None else [])}
     name = full if said > 2 else resolve_name(f"{family}/{taken}")
     return name, [each for each in chosen if not each.yields(asked)]
+
+
+def seam_of(dataset: Dataset) -> float:
+    """How visible the seam is in training pictures, along that axis of those that shall wrap where it is most."""
+    from zeuxis.metrics.appearance import seam_ratio, seam_steps
+
+    axes = [axis for axis, wraps in ((3, dataset.spec.wrap_x), (2, dataset.spec.wrap_y)) if wraps]
+    if not axes or dataset.spec.frames > 1:
+        return 1.0
+    places = np.linspace(0, len(dataset.train) - 1, min(SEEN, len(dataset.train)))
+    pixels = dataset.train.take(places.astype(np.int64))
+    return max(seam_ratio(seam_steps(pixels, axis)).value for axis in axes)
 
 
 def recorded(resolved: Mapping[str, Any]) -> Family:

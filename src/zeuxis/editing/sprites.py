@@ -71,13 +71,13 @@ def _grid_of(count: int, cell_height: int, cell_width: int) -> tuple[int, int, i
 def cleaned(pixels: Pixels) -> Pixels:
     """Sprites uint8 `[N, 4, H, W]` without outlines of a colour of their own, on any ground, and without dust.
 
-    Up to 1/16 of the side from an object, what is not wholly of it takes the colour of the object's nearest pixel, also
+    Up to 1/8 of the side from an object, what is not wholly of it takes the colour of the object's nearest pixel, also
     where it is transparent: engines that filter textures mix that in. Faint pixels far from anything become
     transparent. Alpha along the edges stays, and so does what is translucent by itself, as glass is.
     """
     from scipy.ndimage import distance_transform_edt
 
-    reach = max(2.0, min(pixels.shape[2:]) / 16)
+    reach = max(2.0, min(pixels.shape[2:]) / 8)
     result = pixels.copy()
     for picture in result:
         colour, alpha = picture[:3], picture[3]

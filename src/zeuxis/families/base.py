@@ -118,7 +118,8 @@ class Preset:
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What a family may choose settings by: how many pictures there are for training and validation, the machine, and
-    the length in `seconds` or `images` shown where one was given."""
+    the length in `seconds` or `images` shown where one was given. `seam`: by how much more the pictures differ across
+    the edges that shall meet than inside (1: the edges do meet, or none shall)."""
 
     pictures: int
     validation: int
@@ -127,6 +128,7 @@ class Facts:
     seconds: float | None = None
     images: float | None = None
     semi_supervised: bool = False
+    seam: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,20 @@ RAMP = 0.3  # where the probability ends without them, as Huang et al. 2024 ramp
 PASSES = 200  # over the pictures, below which it does not get to it either; augmentation takes its time
 # Not what turns a picture into another one that could be real: flip and rotate.
 KINDS = ("shift", "fraction", "scale", "aniso", "colour", "cutout")
+SEAM = 1.1  # difference across the edges over that inside, above which pictures are crops of something larger
 GAMMA = ("dcgan", "resnet", "r3gan")  # networks whose presets have the relativistic loss with R1 and R2
 RATE = {False: 300.0, True: 3000.0}  # pictures of 32x32 a second, without and with an accelerator: a guess for PASSES
 
 
 def choose(facts: Facts, network: str | None, preset: bool) -> tuple[str, list[Chosen]]:
     """The network, and settings over its first preset, for what is left open: with `network` None all of it, else its
-    settings; a preset that was named stays as it is, but for what semi-supervised learning cannot do without."""
+    settings; a preset that was named stays as it is, but for what semi-supervised learning and edges that do not meet
+    cannot do without."""
     taken = network or (CLASSIFIER if facts.semi_supervised else NETWORK[facts.accelerator])
     chosen = semi_supervised() if facts.semi_supervised else []
+    if facts.seam > SEAM:
+        why = f"the pictures' own edges do not meet: {facts.seam:.2f} of the difference inside"
+        chosen.append(Chosen("objective.crops", True, why))
     if preset:
         return taken, chosen
     if taken in GAMMA and not facts.semi_supervised:

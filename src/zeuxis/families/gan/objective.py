@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zeuxis.augment import augment, draw
+from zeuxis.augment import augment, draw, rolled
 from zeuxis.config import ImageSpec, parse
 from zeuxis.errors import UserError
 from zeuxis.families.base import (
@@ -95,7 +95,7 @@ class GAN(Family):
                             "put each class into a sub-folder of its own, the rest into _unlabelled")  # fmt: skip
         classes = self.classes if self.conditional else 0
         generator = self.pair.generator(self.config, self.spec, classes)
-        discriminator = self.pair.discriminator(self.config, self.spec, classes)
+        discriminator = self.pair.discriminator(self.config, self.judged, classes)
         discriminator.head = self._head(discriminator.head)
         networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         watching: dict[str, nn.Module] = {}
@@ -104,6 +104,11 @@ class GAN(Family):
         if self.objective.historical_averaging:
             watching["history"] = History(networks)
         return networks | watching
+
+    @property
+    def judged(self) -> ImageSpec:
+        """Pictures as the discriminator takes them."""
+        return self.spec.model_copy(update={"wrap_x": False, "wrap_y": False}) if self.objective.crops else self.spec
 
     def _head(self, own: Head) -> Head:
         """The head that the techniques ask for, in the place of the network's own."""
@@ -235,7 +240,7 @@ class GAN(Family):
     def _augmented(self, images: Tensor, noise: Noise, side: str, strength: float | Tensor) -> Tensor:
         if not self.augment.probability:
             return images
-        return augment(images, noise[f"augment {side}"], strength, self.augment.kinds, self.spec)
+        return augment(images, noise[f"augment {side}"], strength, self.augment.kinds, self.judged)
 
     def _generator_losses(
         self, networks: Networks, batch: Batch, noise: Noise, strength: float | Tensor
@@ -270,7 +275,8 @@ class GAN(Family):
 
     def _generate(self, networks: Networks, noise: Noise, labels: Tensor | None) -> Tensor:
         generator = generator_of(networks)
-        return generator.synthesise(self._training_latents(generator, noise, labels), noise.get("inputs"))
+        images = generator.synthesise(self._training_latents(generator, noise, labels), noise.get("inputs"))
+        return rolled(images, noise["roll"], self.spec) if "roll" in noise else images
 
     def _training_latents(self, generator: LatentGenerator, noise: Noise, labels: Tensor | None) -> Tensor:
         """w `[N, L, W]`; some pictures change to a second z at a random level (style mixing)."""
@@ -334,6 +340,8 @@ class GAN(Family):
             noise["mix at"] = torch.rand(count, generator=generator)
         if purpose == "train" and self.config.path_length[0]:
             noise["path"] = torch.randn(count, *self.spec.shape, generator=generator)
+        if purpose == "train" and self.objective.crops:
+            noise["roll"] = torch.rand(count, 2, generator=generator)
         if purpose == "train" and self._penalised:
             objective = self.objective
             if objective.penalty == "gradient":

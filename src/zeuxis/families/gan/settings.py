@@ -26,6 +26,9 @@ class ObjectiveConfig(Config):
     `historical_averaging` the weight of the distance to the mean of past parameters, `minibatch_kernels` how many
     numbers of minibatch discrimination each picture gets; `semi_supervised` makes the discriminator a classifier with
     K + 1 classes.
+
+    `crops` is for pictures that shall wrap, learned from pictures whose own edges do not meet: the discriminator does
+    not look over the edges, and sees each generated picture moved around them by a random distance.
     """
 
     loss: Literal["relativistic", "non-saturating", "minimax", "least-squares", "hinge", "wasserstein"] = "relativistic"
@@ -39,6 +42,7 @@ class ObjectiveConfig(Config):
     historical_averaging: float = Field(default=0.0, ge=0, le=1e6)
     minibatch_kernels: int = Field(default=0, ge=0, le=1024)
     semi_supervised: bool = False
+    crops: bool = False
 
     @model_validator(mode="after")
     def _need_a_probability(self) -> ObjectiveConfig:
