@@ -54,7 +54,7 @@ def main() -> None:
                 if asked.sheet:
                     asked.sheet.mkdir(parents=True, exist_ok=True)
                     save_png(prediction_sheet(model, dataset.test), asked.sheet / f"{network}-{seed}.png")
-            record: dict[str, object] = {"network": network, "seed": seed, "minutes": asked.minutes, "data": asked.data}
+            record: dict[str, object] = {"seed": seed, "minutes": asked.minutes}
             record |= {"clips_seen": finished["images_seen"], "clips_test": rows[0].num}
             record["epochs_share"] = round(finished["images_seen"] / PUBLISHED_CLIPS, 5)
             for row in rows:
@@ -63,7 +63,7 @@ def main() -> None:
                 record[f"{row.metric}_copied"] = float(row.note.rsplit(" ", 1)[1])
             record["ratio_to_copying"] = round(float(record["mse"]) / float(record["mse_copied"]), 4)  # type: ignore[arg-type]
             parameters = sum(p.numel() for net in model.networks.values() for p in net.parameters())
-            report("frames_moving", **record, parameters=parameters)
+            report(f"{asked.data}, {network}", **record, parameters=parameters)
 
 
 if __name__ == "__main__":

@@ -63,12 +63,12 @@ def main() -> None:
                 run = max(out.iterdir())
                 model = load_model(run)
                 rows = evaluate_clips(model, dataset)
-                record: dict[str, object] = {"network": network, "seed": seed, "minutes": asked.minutes}
+                record: dict[str, object] = {"seed": seed, "minutes": asked.minutes}
                 record["clips_seen"] = json.loads((run / "finished.json").read_text())["images_seen"]
                 record |= {row.metric: round(row.value, 4) for row in rows}
                 record |= {f"{row.metric}_interval": [round(end, 4) for end in row.interval or ()] for row in rows}
                 record["copied"] = float(rows[0].note.rsplit(" ", 1)[1])
-                report("frames_stochastic", **record)
+                report(f"a bouncing digit with random turns, {network}", **record)
                 if asked.sheet and network == "svg":
                     clips, context = dataset.test.take(range(SHOWN)), model.family.context
                     futures = [

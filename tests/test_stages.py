@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -313,18 +314,34 @@ def test_a_long_gradient_is_clipped_to_its_length(digits: Dataset) -> None:
     assert torch.allclose(direction, free.groups[group].flat.gradient / norms[0][0], atol=1e-6)
 
 
-def test_a_step_above_the_limit_is_left_out_and_counted_apart(begin: Begin, digits: Dataset) -> None:
+def test_a_step_above_the_usual_is_left_out_and_counted_apart(begin: Begin, digits: Dataset) -> None:
     stepper = stepper_of(digits, skip_norm=2.0)
-    assert one_step(stepper)[1] == 0
+    usual, skipped = one_step(stepper)
+    assert skipped == 0, "the first step says what is usual"
     before = {key: value.clone() for key, value in stepper.state().items()}
     norm, skipped = one_step(stepper, scale=50.0)
-    assert norm > 2.0 and skipped == 2
-    assert all(torch.equal(value, before[key]) for key, value in stepper.state().items())
+    assert norm > 2.0 * usual and skipped == 2
+    changed = [key for key, value in stepper.state().items() if not torch.equal(value, before[key])]
+    assert changed == ["optimizer.encoder+decoder.usual"], "nothing else"
     assert one_step(stepper, scale=float("nan"))[1] == 1, "not finite is another matter"
-    training = begin(model="toy", kimg=0.4, settings={"training.skip_norm": 0.4})
+    training = begin(model="toy", kimg=0.4, settings={"training.skip_norm": 1.05})
     outcome = training.run()
     last = read_json_lines(outcome.folder / "stats.jsonl")[-1]
     assert last["steps above skip_norm"] > 0 and last["skipped steps"] == 0
+
+
+def test_gradients_that_stay_long_become_usual(digits: Dataset) -> None:
+    """As a likelihood gets sharper its gradients get longer, a hundred times and more: no run must stop for that."""
+    group = stepper_of(digits, skip_norm=2.0).groups["encoder", "decoder"]
+
+    def judged(length: float) -> bool:
+        return bool(group.too_long(torch.tensor(length)))
+
+    assert not any(judged(1.0 + 0.5 * (step % 2)) for step in range(60))
+    assert judged(100.0) and not judged(1.5), "one long gradient changes little"
+    long = [judged(100.0) for _ in range(400)]
+    assert all(long[:100]) and not any(long[-50:]) and sorted(long, reverse=True) == long, "once usual, they stay so"
+    assert judged(1000.0) and not judged(math.inf), "what is not finite is another matter"
 
 
 def test_a_sudden_gradient_moves_no_tensor_far(digits: Dataset) -> None:

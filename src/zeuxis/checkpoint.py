@@ -28,7 +28,7 @@ from zeuxis.families.base import Family
 from zeuxis.files import recover_folder, replacing_folder, write_bytes, write_json
 
 MODEL_FORMAT = 2
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 MOST_MOMENTS = 8  # of a run whose averages are kept, two at each
 MAX_JSON = 16 * 2**20  # a config or header larger than this is not ours
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -19,6 +19,8 @@ from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.memory import give_back, is_out_of_memory
 from zeuxis.nn import kernels
 
+USUAL_STEPS = 50  # whose gradients say how long one usually is
+
 
 def learning_rate(training: TrainingConfig, progress: float) -> float:
     """Linear warm-up over a share of the run, then half a cosine down to `learning_rate_end` times the rate."""
@@ -45,6 +47,7 @@ class Group:
         self.working = dict(zip(networks, working, strict=True))  # what losses are computed with
         self.moments = [torch.zeros_like(self.flat.gradient) for _ in range(2)]
         self.steps = torch.zeros((), device=self.flat.gradient.device)
+        self.usual = torch.zeros(2, device=self.flat.gradient.device)  # mean logarithm of the gradient's length; steps
         sizes = [parameter.numel() for parameter in self.flat.parameters]
         self.roots = torch.tensor(sizes, device=self.flat.gradient.device).sqrt()
         self.training = training
@@ -70,6 +73,18 @@ class Group:
             lr=rate, beta1=training.beta1, beta2=training.beta2, weight_decay=0.0, eps=training.epsilon,
             amsgrad=False, maximize=False, found_inf=skipped,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def too_long(self, norm: Tensor) -> Tensor:
+        """Whether a gradient of length `norm` is over `skip_norm` times its usual length, that is the geometric mean of
+        the last 50 or so. A longer one counts as if it were just that long: a single one changes little, and where all
+        have become longer no run leaves out its steps for good."""
+        (usual, steps), length, most = self.usual, norm.log(), math.log(self.training.skip_norm)
+        known = torch.where(steps > 0, usual, length)
+        away = (length - known).clamp(max=most)
+        moved = torch.stack([known + away / (steps + 1).clamp(max=USUAL_STEPS), steps + 1])
+        self.usual.copy_(torch.where(length.isfinite(), moved, self.usual))
+        return length.isfinite() & (length - known > most)
 
     def _steady_update(self, rate: float, skipped: Tensor) -> None:
         """The Adam step, but a tensor whose step in units of the rate has an RMS above `clip_update` moves by that much
@@ -140,7 +155,7 @@ class Stepper:
         With several processes `batch` and `noise` are this one's slice of a batch of `total` pictures; gradients and
         terms are those of the whole batch, so all processes take the same step.
         Returns the terms of the loss as device scalars, and a device scalar that says whether the step was skipped: 1
-        where its gradient was not finite, 2 where it was longer than `skip_norm`, else 0.
+        where its gradient was not finite, 2 where it was too long (`skip_norm`), else 0.
         """
         before = [buffer.clone() for buffer in self.buffers]
         group = self.groups[phase.parts]
@@ -170,7 +185,7 @@ class Stepper:
         training = self.family.training
         reason = (norm - norm != 0).float()  # infinity and NaN differ from themselves by NaN
         if training.skip_norm:
-            reason = torch.where((reason == 0) & (norm > training.skip_norm), 2.0, reason)
+            reason = torch.where(group.too_long(norm), 2.0, reason)
         if training.clip_norm:
             group.flat.gradient.mul_((training.clip_norm / norm).clamp(max=1))
         return reason
@@ -281,7 +296,12 @@ class Stepper:
         for part, network in self._averages().items():
             state |= prefixed(f"average.{part}", network.state_dict())
         for parts, group in self.groups.items():
-            moments = {"first": group.moments[0], "second": group.moments[1], "steps": group.steps}
+            moments = {
+                "first": group.moments[0],
+                "second": group.moments[1],
+                "steps": group.steps,
+                "usual": group.usual,
+            }
             state |= prefixed(f"optimizer.{'+'.join(parts)}", moments)
             if group.power is not None:
                 state |= prefixed(f"power.{'+'.join(parts)}", group.power.state())
@@ -305,8 +325,9 @@ class Stepper:
                     network.load_state_dict(under(f"{kind}.{part}", state))
             for parts, group in self.groups.items():
                 moments = under(f"optimizer.{'+'.join(parts)}", state)
-                for own, name in zip((*group.moments, group.steps), ("first", "second", "steps"), strict=True):
-                    own.copy_(moments[name])
+                own = (*group.moments, group.steps, group.usual)
+                for target, name in zip(own, ("first", "second", "steps", "usual"), strict=True):
+                    target.copy_(moments[name])
                 if group.power is not None:
                     group.power.load_state(under(f"power.{'+'.join(parts)}", state))
 

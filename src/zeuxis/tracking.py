@@ -18,7 +18,7 @@ class Statistics:
         self.names: dict[str, tuple[str, ...]] = {}
         self.sums: dict[str, Tensor] = {}  # phase -> [2, terms]: sums and counts
         self.skipped = torch.zeros(2, device=device)  # steps that were not finite: in all, in a row
-        self.too_large = torch.zeros(2, device=device)  # steps above `skip_norm`: in all, in a row
+        self.too_large = torch.zeros((), device=device)  # steps above `skip_norm`
 
     def add(self, phase: str, terms: Mapping[str, Tensor], skipped: Tensor) -> None:
         """Adds the terms of one step; `skipped` is a device scalar: 1 not finite, 2 above `skip_norm`, else 0."""
@@ -28,7 +28,7 @@ class Statistics:
         self.names[phase] = tuple(terms)
         self.sums[phase] = self.sums[phase] + row if phase in self.sums else row
         self.skipped = torch.stack([self.skipped[0] + unfinite, (self.skipped[1] + unfinite) * unfinite])
-        self.too_large = torch.stack([self.too_large[0] + large, (self.too_large[1] + large) * large])
+        self.too_large = self.too_large + large
 
     def read(self) -> dict[str, float]:
         """Means since the last `read` by `phase/term`, and the skipped steps so far; clears the sums."""
@@ -40,7 +40,7 @@ class Statistics:
                     means[f"{phase}/{name}"] = value / count
         self.sums.clear()
         means["skipped steps"] = self.skipped[0].item()
-        if large := self.too_large[0].item():
+        if large := self.too_large.item():
             means["steps above skip_norm"] = large
         return means
 
@@ -48,11 +48,6 @@ class Statistics:
     def skipped_in_a_row(self) -> int:
         """How many of the last steps were not finite without another between them; waits for the device."""
         return int(self.skipped[1].item())
-
-    @property
-    def too_large_in_a_row(self) -> int:
-        """How many of the last steps were above `skip_norm` without another between them; waits for the device."""
-        return int(self.too_large[1].item())
 
     def state(self) -> dict[str, Tensor]:
         """Everything that `add` changes, by name; the terms are in the order of `names`."""

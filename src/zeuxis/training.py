@@ -18,7 +18,7 @@ from zeuxis.checkpoint import Model, StateStore, weights_hash
 from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset
 from zeuxis.distributed import Clock, alone, current
-from zeuxis.errors import RunFault, UserError
+from zeuxis.errors import UserError
 from zeuxis.families.base import Family
 from zeuxis.feed import Feed
 from zeuxis.images import save_png
@@ -35,7 +35,6 @@ from zeuxis.steps import Stepper, average_factor
 from zeuxis.transfer import Row, read_source, summary, take_over
 from zeuxis.watchdog import WARMUP_STEPS, Finding
 
-LARGE_IN_A_ROW = 200  # that many steps above `skip_norm` without one below it end the run
 REPLAN_SHARE, FIRST_LOOK_SECONDS = 0.02, 1.0  # of the budget between two looks at the clock; until the first at most
 STATE_SECONDS = 60.0
 POWER_STEPS = 2000  # a run of fewer steps follows no averages to be tuned after training
@@ -329,13 +328,6 @@ class Training:
         self.pace.rows = math.floor(self.pace.progress * STATUS_ROWS)
         self.state.terms = self.statistics.read() | self.stepper.weight_norms(self.stages[self.pace.stage])
         self.state.row(**{"waiting for data": round(self.feed.waiting, 4)}, **self.state.terms)
-        in_a_row = self.statistics.too_large_in_a_row
-        if in_a_row >= LARGE_IN_A_ROW:
-            message = (f"the gradients of the last {in_a_row} steps were longer than training.skip_norm = "
-                       f"{self.family.training.skip_norm:g} and the steps were skipped; "
-                       f"stopped at {self.images_seen} images: set a larger training.skip_norm by --set")  # fmt: skip
-            self.folder.log(message)
-            raise RunFault(message)
         finding = self.watchdog.see_statistics(
             self.state.terms, self.statistics.skipped_in_a_row, self.pace.progress, self.pace.steps
         )

@@ -14,11 +14,12 @@ from zeuxis.families import make_family
 from zeuxis.families.autoregressive.convlstm import ConvLSTMCell
 from zeuxis.families.autoregressive.frames import true_frames
 from zeuxis.families.autoregressive.futures import divergence
-from zeuxis.families.autoregressive.patches import to_frames, to_patches
+from zeuxis.families.autoregressive.patches import Moves, next_frame, to_frames, to_patches
 from zeuxis.families.autoregressive.predrnn import SpatioTemporalLSTM
 from zeuxis.families.base import Batch, Family, RenderOptions
 from zeuxis.images import to_float, to_pixels
 from zeuxis.metrics import frames as metrics
+from zeuxis.nn.advection import advect
 from zeuxis.randomness import generator_for
 
 SPEC = ImageSpec(height=12, width=16, channels=1, frames=6)
@@ -84,6 +85,58 @@ def test_patches_are_the_frame_and_back() -> None:
     patches = to_patches(frames)
     assert patches.shape == (2, 6, 16, 3, 4) and torch.equal(to_frames(patches), frames)
     assert torch.equal(patches[0, 0, :, 0, 1], frames[0, 0, 0, :4, 4:8].flatten()), "a patch is a square"
+
+
+def kernels(count: int, taps: int = 5, grid: tuple[int, int] = (2, 3)) -> torch.Tensor:
+    """Distributions over shifts of patches of 4x4, `[count, taps, h, w]` in float64."""
+    return torch.rand(count, taps, *grid, generator=generator_for("kernels"), dtype=torch.float64).softmax(1)
+
+
+@pytest.mark.parametrize("wrap", [(False, False), (True, False), (True, True)])
+def test_advection_is_its_sum_pixel_by_pixel(wrap: tuple[bool, bool]) -> None:
+    x = torch.randn(2, 3, 8, 12, generator=generator_for("x"), dtype=torch.float64)
+    down, across = kernels(2), kernels(2).flip(1)
+
+    def along(x: torch.Tensor, weights: torch.Tensor, dim: int, wraps: bool) -> torch.Tensor:
+        out = torch.zeros_like(x)
+        for y in range(8):
+            for across in range(12):
+                for tap in range(5):
+                    place = [y, across]
+                    place[dim] += tap - 2
+                    if wraps:
+                        place[dim] %= x.shape[2 + dim]
+                    if 0 <= place[dim] < x.shape[2 + dim]:
+                        weight = weights[:, tap, y // 4, across // 4, None]
+                        out[:, :, y, across] += weight * x[:, :, place[0], place[1]]
+        return out
+
+    wanted = along(along(x, down, 0, wrap[1]), across, 1, wrap[0])
+    torch.testing.assert_close(advect(x, down, across, 4, wrap), wanted)
+
+
+def test_advection_has_the_right_gradients() -> None:
+    x = torch.randn(1, 2, 4, 8, generator=generator_for("x"), dtype=torch.float64)
+    inputs = [each.requires_grad_() for each in (x, kernels(1, 3, (1, 2)), kernels(1, 3, (1, 2)).flip(1))]
+    assert torch.autograd.gradcheck(lambda *each: advect(*each, 4, (True, False)), inputs)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@torch.no_grad()
+def test_a_frame_can_be_moved_without_new_values(channels: int) -> None:
+    """With all weight on one way, and that on one shift, the next frame is the given one moved by it."""
+    spec = ImageSpec(height=12, width=16, channels=channels, frames=6, wrap_x=True, wrap_y=True)
+    head = next_frame(5, spec, 2)
+    assert isinstance(head, Moves)
+    for layer in (head.to_patches, head.to_kernels):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    head.to_patches.bias.view(5, -1)[4] = 50.0  # rows: new values, then masks of given, new, first and second way
+    head.to_kernels.bias.view(2, 2, 9)[0, 1, 4 - 3] = 50.0  # what was 3 pixels above
+    head.to_kernels.bias.view(2, 2, 9)[1, 1, 4 + 1] = 50.0  # and one to the right
+    frame = clips(spec=spec)[:, 0]
+    after = to_frames(head(torch.randn(2, 5, 3, 4), to_patches(frame)))
+    torch.testing.assert_close(after, torch.roll(frame, (3, -1), (2, 3)))
 
 
 @pytest.mark.parametrize("name", ["convlstm", "predrnn"])

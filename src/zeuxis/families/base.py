@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec, override
+from zeuxis.errors import UserError
 
 Networks = Mapping[str, nn.Module]
 Noise = dict[str, Tensor]
@@ -34,10 +35,17 @@ class TrainingConfig(Config):
     weight_decay: float = Field(default=0.0, ge=0, le=1)  # of matrices and kernels only, times the rate (AdamW)
     clip_norm: float = Field(default=0.0, ge=0)  # a longer gradient of a phase is scaled down to this length; 0: never
     clip_update: float = Field(default=0.0, ge=0)  # a tensor's Adam step of a larger RMS is scaled down to it; 0: never
-    skip_norm: float = Field(default=0.0, ge=0)  # a step with a longer gradient is left out; 0: never
+    skip_norm: float = Field(default=0.0, ge=0)  # a step with a gradient so many times its usual length is left out
     ema: float = Field(default=0.03, ge=0, lt=1)  # half-life of the averaged weights; 0 switches averaging off
     ema_ramp: float = Field(default=0.1, gt=0, le=1)  # the half-life is at most this share of the images seen so far
     kimg: int = Field(default=1000, ge=1)  # length of a run for which neither --budget nor --kimg was given
+
+    @model_validator(mode="after")
+    def _longer_than_usual(self) -> TrainingConfig:
+        if 0 < self.skip_norm <= 1:
+            next_step = "8 leaves out steps whose gradient is 8 times as long as usual"
+            raise UserError("--set training.skip_norm", self.skip_norm, "0 (never) or above 1", next_step)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,18 +9,20 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
-from zeuxis.families.autoregressive.patches import Blend, Memory, planes
+from zeuxis.families.autoregressive.patches import Memory, next_frame, planes
 from zeuxis.nn.conv import Conv2d
 
 Kernel = Literal[1, 3, 5, 7, 9]
 
 
 class ConvLSTMConfig(Config):
-    """`width` channels of each of `layers` cells; a `kernel` of 3 sees 4 pixels around per layer and frame."""
+    """`width` channels of each of `layers` cells; a `kernel` of 3 sees 4 pixels around per layer and frame; a patch
+    of the given frame can have moved in `moves` ways (0: every change is drawn anew)."""
 
     width: int = Field(default=48, ge=4, le=1024)
     layers: int = Field(default=2, ge=1, le=16)
     kernel: Kernel = 3
+    moves: int = Field(default=0, ge=0, le=16)
 
 
 class ConvLSTMCell(nn.Module):
@@ -62,7 +64,7 @@ class ConvLSTM(nn.Module):
             for layer in range(config.layers)
         )
         self.embed = nn.Embedding(classes, 4 * config.width) if classes else None
-        self.to_patches = Blend(config.layers * config.width, spec)
+        self.to_patches = next_frame(config.layers * config.width, spec, config.moves)
 
     def forward(self, patches: Tensor, memory: Memory | None, labels: Tensor | None) -> tuple[Tensor, Memory]:
         extra = None if self.embed is None else self.embed(labels)

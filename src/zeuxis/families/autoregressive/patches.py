@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zeuxis.config import ImageSpec
+from zeuxis.nn.advection import advect
 
 PATCH = 4  # every side is a multiple of it: convolutions see a sixteenth of the places, each with 16 times the channels
 
@@ -67,3 +68,38 @@ class Blend(nn.Module):
         new, mask = self.to_patches(hidden).float().split(self.planes, dim=1)
         mask = torch.sigmoid(mask)
         return mask * given.float() + (1 - mask) * new
+
+
+class Moves(nn.Module):
+    """As `Blend`, with more to choose from at every pixel: the given frame as it is, new values, and the given frame
+    moved in `moves` ways. A way is a distribution over shifts of up to `REACH` pixels for each patch: dynamic neural
+    advection (Finn et al. 2016, arXiv 1605.07157, section 3.1) by separable kernels. What moves keeps its edges and
+    need not be remembered."""
+
+    REACH = 4
+
+    def __init__(self, width: int, spec: ImageSpec, moves: int) -> None:
+        super().__init__()
+        self.moves, self.planes, self.wrap = moves, planes(spec), (spec.wrap_x, spec.wrap_y)
+        self.to_patches = nn.Conv2d(width, (moves + 3) * self.planes, 1)
+        self.to_kernels = nn.Conv2d(width, 2 * moves * (2 * self.REACH + 1), 1)
+
+    def forward(self, hidden: Tensor, given: Tensor) -> Tensor:
+        """Float32 `[N, P, h, w]`."""
+        given = given.float()
+        new, masks = self.to_patches(hidden).float().split([self.planes, (self.moves + 2) * self.planes], dim=1)
+        masks = masks.unflatten(1, (self.moves + 2, self.planes)).softmax(1)
+        sources = torch.cat([given[:, None], new[:, None], self.moved(hidden, given)], dim=1)
+        return (masks * sources).sum(1)
+
+    def moved(self, hidden: Tensor, given: Tensor) -> Tensor:
+        """`[N, moves, P, h, w]`."""
+        kernels = self.to_kernels(hidden).float().unflatten(1, (2, self.moves, -1)).softmax(3)
+        down, across = kernels.transpose(0, 1).flatten(1, 2)  # each [N moves, taps, h, w]
+        frames = to_frames(given).repeat_interleave(self.moves, dim=0)
+        return to_patches(advect(frames, down, across, PATCH, self.wrap)).unflatten(0, (-1, self.moves))
+
+
+def next_frame(width: int, spec: ImageSpec, moves: int) -> nn.Module:
+    """What makes the next frame of hidden states and the given one."""
+    return Moves(width, spec, moves) if moves else Blend(width, spec)

@@ -9,16 +9,18 @@ from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
 from zeuxis.families.autoregressive.convlstm import Kernel
-from zeuxis.families.autoregressive.patches import Blend, Memory, planes
+from zeuxis.families.autoregressive.patches import Memory, next_frame, planes
 from zeuxis.nn.conv import Conv2d
 
 
 class PredRNNConfig(Config):
-    """`width` channels of each of `layers` cells; a `kernel` of 3 sees 4 pixels around per layer and frame."""
+    """`width` channels of each of `layers` cells; a `kernel` of 3 sees 4 pixels around per layer and frame; `moves` as
+    in `ConvLSTMConfig`."""
 
     width: int = Field(default=40, ge=4, le=1024)
     layers: int = Field(default=2, ge=1, le=16)
     kernel: Kernel = 3
+    moves: int = Field(default=0, ge=0, le=16)
 
 
 class SpatioTemporalLSTM(nn.Module):
@@ -67,7 +69,7 @@ class PredRNN(nn.Module):
             for layer in range(config.layers)
         )
         self.embed = nn.Embedding(classes, 4 * config.width) if classes else None
-        self.to_patches = Blend(config.width, spec)
+        self.to_patches = next_frame(config.width, spec, config.moves)
 
     def forward(
         self, patches: Tensor, memory: tuple[Memory, Tensor] | None, labels: Tensor | None

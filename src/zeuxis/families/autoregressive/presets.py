@@ -109,15 +109,15 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="clips with one future: two convolutional LSTMs on patches, good predictions within an hour on a CPU",
             settings={
-                "network": {"width": 48, "layers": 2, "kernel": 3},
-                "objective": {"scheduled": 0.5},
-                "training": {"batch": 8, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
+                "network": {"width": 48, "layers": 2, "kernel": 3, "moves": 2},
+                "objective": {"scheduled": 0.8},
+                "training": {"batch": 4, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
             },
         ),
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"width": 8, "layers": 1, "kernel": 3},
+                "network": {"width": 8, "layers": 1, "kernel": 3, "moves": 1},
                 "objective": {"scheduled": 0.5, "start_latent": 4, "start_width": 8},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
@@ -127,9 +127,9 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="clips with one future: a second memory runs through all layers; slower and better per clip seen",
             settings={
-                "network": {"width": 32, "layers": 2, "kernel": 3},
-                "objective": {"scheduled": 0.5, "reverse": False},
-                "training": {"batch": 8, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
+                "network": {"width": 32, "layers": 2, "kernel": 3, "moves": 2},
+                "objective": {"scheduled": 0.8, "reverse": False},
+                "training": {"batch": 4, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
             },
         ),
         "tiny": Preset(

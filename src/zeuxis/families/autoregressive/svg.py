@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zeuxis.config import Config, ImageSpec
 from zeuxis.families.autoregressive.convlstm import ConvLSTMCell, Kernel
-from zeuxis.families.autoregressive.patches import Blend, Memory, grid_of, planes
+from zeuxis.families.autoregressive.patches import Memory, grid_of, next_frame, planes
 from zeuxis.nn.conv import Conv2d
 
 LATENT_PLANES = 8  # of the coarse map that z becomes: where on the picture something happens matters
@@ -21,11 +21,12 @@ LATENT_PLANES = 8  # of the coarse map that z becomes: where on the picture some
 
 class SVGConfig(Config):
     """`latent` numbers z decide what chance does in a frame; `hidden` units in the LSTMs of prior and posterior;
-    `width` channels of each of `layers` cells."""
+    `width` channels of each of `layers` cells; `moves` as in `ConvLSTMConfig`."""
 
     width: int = Field(default=40, ge=4, le=1024)
     layers: int = Field(default=2, ge=1, le=16)
     kernel: Kernel = 3
+    moves: int = Field(default=0, ge=0, le=16)
     latent: int = Field(default=8, ge=1, le=1024)
     hidden: int = Field(default=96, ge=4, le=4096)
 
@@ -66,7 +67,7 @@ class SVG(nn.Module):
             for layer in range(config.layers)
         )
         self.embed = nn.Embedding(classes, 4 * width) if classes else None
-        self.to_patches = Blend(config.layers * width, spec)
+        self.to_patches = next_frame(config.layers * width, spec, config.moves)
 
     def summary(self, patches: Tensor) -> Tensor:
         """Patches `[N, P, h, w]` -> `[N, hidden]`, where and what things are."""
