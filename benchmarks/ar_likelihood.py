@@ -53,11 +53,11 @@ def judged(run: Path, dataset: Dataset, num: int) -> dict[str, object]:
 def bits(asked: argparse.Namespace, data: str, seed: int) -> None:
     dataset = open_dataset(data)
     found = {}
-    for name in (asked.pixels, asked.vae):
+    for name in filter(None, (asked.pixels, asked.vae)):
         with tempfile.TemporaryDirectory() as temporary:
             found[name] = judged(train(name, data, seed, asked, [], Path(temporary)), dataset, asked.num)
         report(f"8-bit {data}, bits per dimension, {name}", seed=seed, minutes=asked.minutes, **found[name])
-    ours, peer = (found[name].get("bpd") for name in (asked.pixels, asked.vae))
+    ours, peer = (found.get(name, {}).get("bpd") for name in (asked.pixels, asked.vae))
     if isinstance(ours, float) and isinstance(peer, float):
         report(f"8-bit {data}, {asked.pixels} against {asked.vae}", seed=seed, minutes=asked.minutes,
                bpd_ours=ours, bpd_peer=peer, ratio=round(ours / peer, 4))  # fmt: skip
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--num", type=int, default=10_000, help="test pictures asked about")
     parser.add_argument("--pixels", default="pixelcnn/small")
-    parser.add_argument("--vae", default="vae/ladder", help="the VAE that is compared with")
+    parser.add_argument("--vae", default="vae/ladder", help="the VAE that is compared with; '' for either leaves it out")
     parser.add_argument("--data", nargs="+", default=["digits", "fashion-mnist"], help="of `nats`")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
     asked = parser.parse_args()

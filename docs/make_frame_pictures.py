@@ -20,7 +20,7 @@ from zeuxis.prediction import prediction_sheet
 from zeuxis.sampling import synthetic_mark
 
 PICTURE = Path(__file__).parent / "pictures" / "frames-predictions.png"
-COMMAND = ["train", "moving-digits", "--model", "convlstm", "--kimg", "2", "--set", "network.width=24"]
+COMMAND = ["train", "moving-digits", "--model", "convlstm", "--kimg", "20"]
 
 
 def main() -> None:

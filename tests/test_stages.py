@@ -19,6 +19,7 @@ from zeuxis import augment
 from zeuxis.checkpoint import StateStore, load_model
 from zeuxis.config import TrainOptions, parse
 from zeuxis.data import Dataset
+from zeuxis.errors import UserError
 from zeuxis.families import FAMILIES
 from zeuxis.families.base import (
     Batch,
@@ -342,6 +343,8 @@ def test_gradients_that_stay_long_become_usual(digits: Dataset) -> None:
     long = [judged(100.0) for _ in range(400)]
     assert all(long[:100]) and not any(long[-50:]) and sorted(long, reverse=True) == long, "once usual, they stay so"
     assert judged(1000.0) and not judged(math.inf), "what is not finite is another matter"
+    with pytest.raises(UserError, match=r"skip_norm: got 0\.5, allowed: 0 \(never\) or above 1"):
+        stepper_of(digits, skip_norm=0.5)
 
 
 def test_a_sudden_gradient_moves_no_tensor_far(digits: Dataset) -> None:

@@ -145,7 +145,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="clips with many futures: a latent per frame with a learned prior, another future for every seed",
             settings={
-                "network": {"width": 40, "layers": 2, "kernel": 3, "latent": 8, "hidden": 96},
+                "network": {"width": 40, "layers": 2, "kernel": 3, "moves": 2, "latent": 8, "hidden": 96},
                 "objective": {"sigma": 0.5, "scheduled": 0.5},
                 "training": {"batch": 8, "learning_rate": 2e-3, "warmup": 0.02, "ema": 0.02, "kimg": 50},
             },
