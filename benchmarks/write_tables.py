@@ -36,7 +36,7 @@ def cell(value: Any) -> str:
 
 def entry(key: str, value: Any) -> str:
     """`cell`, with the two ends of a range joined by a word."""
-    return " to ".join(cell(each) for each in value) if key.endswith("_range") else cell(value)
+    return " to ".join(map(cell, value)) if key.endswith(("_range", "_interval")) else cell(value)
 
 
 def table(lines: list[dict[str, Any]]) -> str:
