@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--num", type=int, default=10_000, help="test pictures asked about")
     parser.add_argument("--pixels", default="pixelcnn/small")
-    parser.add_argument("--vae", default="vae/ladder", help="the VAE that is compared with; '' for either leaves it out")
+    parser.add_argument("--vae", default="vae/ladder", help="compared with; '' for either leaves it out")
     parser.add_argument("--data", nargs="+", default=["digits", "fashion-mnist"], help="of `nats`")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
     asked = parser.parse_args()
