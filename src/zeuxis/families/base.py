@@ -35,7 +35,7 @@ class TrainingConfig(Config):
     weight_decay: float = Field(default=0.0, ge=0, le=1)  # of matrices and kernels only, times the rate (AdamW)
     clip_norm: float = Field(default=0.0, ge=0)  # a longer gradient of a phase is scaled down to this length; 0: never
     clip_update: float = Field(default=0.0, ge=0)  # a tensor's Adam step of a larger RMS is scaled down to it; 0: never
-    skip_norm: float = Field(default=0.0, ge=0)  # a step with a gradient so many times its usual length is left out
+    skip_norm: float = Field(default=0.0, ge=0)  # a step is left out at so many times the usual length; 0: never
     ema: float = Field(default=0.03, ge=0, lt=1)  # half-life of the averaged weights; 0 switches averaging off
     ema_ramp: float = Field(default=0.1, gt=0, le=1)  # the half-life is at most this share of the images seen so far
     kimg: int = Field(default=1000, ge=1)  # length of a run for which neither --budget nor --kimg was given
