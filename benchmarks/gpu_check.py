@@ -1,9 +1,10 @@
 """What a machine with a GPU has to show: run it there (`python benchmarks/gpu_check.py`), and keep its lines.
 
-For each preset: losses on the GPU in float32 against the CPU from equal weights; bfloat16 against float32 on the GPU;
-images per second in both, and in plain PyTorch's layout (channels first) for comparison; memory; pictures held on the
-card against pictures copied each step; and that sampling gives the same pictures in every batch. With two GPUs or more
-also the same training by `--processes 2`. `--device cpu` runs all of it on a CPU, to see that the script works.
+For each preset: losses on the GPU in float32 against the CPU from equal weights; recorded steps (CUDA graphs) against
+the same call by call, and bfloat16 against float32; images per second of each, and with pictures copied each step
+instead of held on the card; memory; and that sampling gives the same pictures in every batch. `--networks` does the
+comparison with recorded steps for every network that there is, at its tiny preset. With two GPUs or more also the same
+training by `--processes 2`. `--device cpu` runs what a CPU can, to see that the script works.
 """
 
 from __future__ import annotations
@@ -21,24 +22,32 @@ import torch
 
 from timing import report
 from zeuxis.checkpoint import Model
-from zeuxis.config import TrainOptions
+from zeuxis.config import ImageSpec, TrainOptions
 from zeuxis.data import Dataset, open_dataset
+from zeuxis.families import FAMILIES, clip_length, make_family
 from zeuxis.families.base import Batch, Family
-from zeuxis.feed import Feed
+from zeuxis.feed import Feed, training_noise
 from zeuxis.memory import MemoryWatch
+from zeuxis.nn.kernels import Kernels
 from zeuxis.planning import bind, choose_device
 from zeuxis.randomness import generator_for
 from zeuxis.sampling import Sampler
 from zeuxis.steps import Precision, Stepper
 
-PRESETS = ("gan/dcgan/small", "gan/mlp/article", "vae/conv/small", "vae/mlp/article")
-STEPS = 20
+PRESETS = (
+    "gan/resnet/small", "gan/dcgan/small", "gan/mlp/article", "vae/conv/small", "vae/mlp/article",
+    "autoregressive/pixelcnn/small", "gan/r3gan/small",
+)  # fmt: skip
+STEPS = 8
+Way = tuple[Precision, Kernels]
 
 
-def stepper_on(family: Family, device: torch.device, precision: Precision) -> Stepper:
+def stepper_on(family: Family, device: torch.device, precision: Precision, kernels: Kernels = "plain") -> Stepper:
     """From the same weights everywhere: they are drawn on the CPU."""
     torch.manual_seed(0)
-    return Stepper(family, {part: net.to(device) for part, net in family.build().items()}, precision)
+    stepper = Stepper(family, {part: net.to(device) for part, net in family.build().items()}, precision, kernels)
+    stepper.say = lambda line: print(f"  {family.network}: {line}", flush=True)
+    return stepper
 
 
 def losses(family: Family, stepper: Stepper, batches: list[Batch]) -> list[float]:
@@ -49,21 +58,30 @@ def losses(family: Family, stepper: Stepper, batches: list[Batch]) -> list[float
             noise = family.noise(size, generator_for("check", index, phase.name), "train")
             noise = {key: value.to(stepper.device) for key, value in noise.items()}
             terms, _ = stepper.step(phase, batch, noise, progress=0.1, average=0.9)
-            found.append(terms["loss"])
+            found.append(terms["loss"].clone())
     return torch.stack(found).tolist()
 
 
 def rate(family: Family, stepper: Stepper, feed: Feed, seconds: float) -> float:
-    """Images per second of whole steps with their data."""
-    size, done, started = family.training.batch, -5, 0.0
-    while done < 5 or time.perf_counter() - started < seconds:
+    """Images per second of whole steps with their data and what they need of chance."""
+    size, done, started = family.training.batch, -8, 0.0
+    while done < 8 or time.perf_counter() - started < seconds:
         if done == 0:
             wait(stepper.device)
             started = time.perf_counter()
-        losses(family, stepper, [feed.batch(abs(done) * size, size)])
+        batch = feed.batch(abs(done) * size, size)
+        for phase in family.stages()[0].phases_at(abs(done)):
+            noise = training_noise(family, size, stepper.device, "rate", done, phase.name)
+            stepper.step(phase, batch, noise, progress=0.1, average=0.9)
         done += 1
     wait(stepper.device)
     return done * size / (time.perf_counter() - started)
+
+
+def gained(rates: dict[str, int]) -> float | None:
+    """How many times as fast the fastest recorded steps are as the fastest call by call; both with pictures there."""
+    ways = [[rate for way, rate in rates.items() if way.endswith(kind)] for kind in (" graphs", " plain")]
+    return round(max(ways[0]) / max(ways[1]), 2) if all(ways) else None
 
 
 def wait(device: torch.device) -> None:
@@ -78,29 +96,58 @@ def check(name: str, dataset: Dataset, device: torch.device, seconds: float) -> 
     size = family.training.batch
     feeds = [Feed(dataset, False, options, torch.device("cpu")), Feed(dataset, False, options, device)]
     batches = [[feed.batch(step * size, size) for step in range(STEPS)] for feed in feeds]
-    cpu = losses(family, stepper_on(family, torch.device("cpu"), "float32"), batches[0])
+    cpu = losses(family, stepper_on(family, torch.device("cpu"), "float32"), batches[0][:2])
     gpu = losses(family, stepper_on(family, device, "float32"), batches[1])
     half = losses(family, stepper_on(family, device, "bfloat16"), batches[1])
+    more = {}
+    if device.type == "cuda":
+        recorded = losses(family, stepper_on(family, device, "float32", "graphs"), batches[1])
+        more["recorded_against_call_by_call"] = f"{np.abs(np.subtract(recorded, gpu)).max():.2g}"
     rates = {}
     with MemoryWatch(device) as watch:
-        precisions: tuple[Precision, ...] = ("float32", "bfloat16") if device.type != "cpu" else ("float32",)
-        for precision in precisions:
-            stepper = stepper_on(family, device, precision)
-            for resident in (False, True):
+        ways: list[Way] = [("float32", "plain")]
+        if device.type == "cuda":
+            ways += [("bfloat16", "plain"), ("float32", "graphs"), ("bfloat16", "graphs")]
+        for precision, kernels in ways:
+            stepper = stepper_on(family, device, precision, kernels)
+            for resident in (False, True) if precision == "bfloat16" and kernels == "graphs" else (True,):
                 feed = Feed(dataset, False, options, device)
                 if resident:
                     feed.keep_on_device(2**62)
-                rates[f"{precision}{' resident' if resident else ''}"] = round(rate(family, stepper, feed, seconds))
+                found = round(rate(family, stepper, feed, seconds))
+                rates[f"{precision} {kernels}{'' if resident else ', copied'}"] = found
                 feed.close()
     sampler = Sampler(Model(family, stepper.averaged, name), device)
     whole = np.concatenate(list(sampler(range(70))))
     same = all((sampler(range(seed, seed + 1)).__next__()[0] == whole[seed]).all() for seed in (0, 33, 69))
     report(
-        f"GPU check of {name}", device=device.type, images_per_second=json.dumps(rates),
-        float32_against_cpu=f"{np.abs(np.subtract(gpu, cpu)).max():.2g}",
+        f"GPU check of {name}", device=device.type, images_per_second=rates, recorded_ratio=gained(rates),
+        float32_against_cpu=f"{np.abs(np.subtract(gpu[: len(cpu)], cpu)).max():.2g}",
         bfloat16_against_float32=f"{np.abs(np.subtract(half, gpu)).max():.2g}",
-        mean_loss=round(float(np.mean(np.abs(gpu))), 3), peak_mb=round(watch.peak / 1e6), same_in_any_batch=same,
+        **more, mean_loss=round(float(np.mean(np.abs(gpu))), 3), peak_mb=round(watch.peak / 1e6),
+        same_in_any_batch=same,
     )  # fmt: skip
+
+
+def check_recording(device: torch.device) -> None:
+    """One line about every network: recorded steps against the same call by call, from equal weights."""
+    found = {}
+    for name in (f"{family}/{network}" for family, cls in FAMILIES.items() for network in cls.presets()):
+        spec = ImageSpec(height=16, width=16, channels=1, frames=min(4, clip_length(f"{name}/tiny")))
+        family = make_family(f"{name}/tiny", spec, 0, {})
+        images = torch.rand(8, *spec.item_shape, generator=generator_for("check")) * 2 - 1
+        batches = [Batch(images.to(device))] * 10
+        try:
+            one, two = (losses(family, stepper_on(family, device, "float32", way), batches)
+                        for way in ("plain", "graphs"))  # fmt: skip
+            stepper = stepper_on(family, device, "bfloat16", "graphs")
+            losses(family, stepper, batches)
+            recorder = stepper.recorder
+            kept = [each is not None for each in recorder.recorded.values()] if recorder else []
+            found[name] = f"{np.abs(np.subtract(one, two)).max():.2g} ({sum(kept)} of {len(kept)} recorded)"
+        except RuntimeError as error:
+            found[name] = str(error).splitlines()[0]
+    report("GPU check of recorded steps", device=device.type, difference=found)
 
 
 def check_processes(dataset: str, count: int) -> None:
@@ -125,9 +172,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each timing")
+    parser.add_argument("--networks", action="store_true", help="only recorded steps, of every network")
     parser.add_argument("presets", nargs="*", default=PRESETS)
     asked = parser.parse_args()
-    device, dataset = choose_device(asked.device), open_dataset(asked.data)
+    device = choose_device(asked.device)
+    if asked.networks:
+        check_recording(device)
+        return
+    dataset = open_dataset(asked.data)
     for name in asked.presets:
         check(name, dataset, device, asked.seconds)
     if device.type == "cuda" and torch.cuda.device_count() > 1:

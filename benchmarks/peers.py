@@ -38,19 +38,22 @@ def dcgan_pair(
 class PlainDcgan:
     """The training step of PyTorch's DCGAN example: float32, Adam 2e-4, beta1 0.5, the generated batch used twice."""
 
-    def __init__(self, size: int, channels: int = 1, width: int = 64, latent: int = 100) -> None:
-        self.generator, self.discriminator = dcgan_pair(size, channels, latent, width)
-        self.latent = latent
+    def __init__(
+        self, size: int, channels: int = 1, width: int = 64, latent: int = 100, device: str = "cpu"
+    ) -> None:  # fmt: skip
+        pair = dcgan_pair(size, channels, latent, width)
+        self.generator, self.discriminator = (network.to(device) for network in pair)
+        self.latent, self.device = latent, device
         self.loss = nn.BCEWithLogitsLoss()
         self.for_generator = torch.optim.Adam(self.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
         self.for_discriminator = torch.optim.Adam(self.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
 
     def step(self, real: Tensor) -> None:
         """One discriminator and one generator update on float `[-1, 1]` `[N, C, H, W]`."""
-        ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+        ones, zeros = (torch.full((len(real),), value, device=self.device) for value in (1.0, 0.0))
         self.discriminator.zero_grad()
         self.loss(self.discriminator(real), ones).backward()
-        fake = self.generator(torch.randn(len(real), self.latent, 1, 1))
+        fake = self.generator(torch.randn(len(real), self.latent, 1, 1, device=self.device))
         self.loss(self.discriminator(fake.detach()), zeros).backward()
         self.for_discriminator.step()
         self.generator.zero_grad()
@@ -59,9 +62,9 @@ class PlainDcgan:
 
     def train(self, pictures: Tensor, seconds: float, batch: int = 128) -> int:
         """Trains on uint8 `[N, C, H, W]` for that long, in shuffled epochs; returns the images shown."""
-        started, seen = time.perf_counter(), 0
+        started, seen, pictures = time.perf_counter(), 0, pictures.to(self.device)
         while True:
-            for positions in torch.randperm(len(pictures)).split(batch):
+            for positions in torch.randperm(len(pictures), device=self.device).split(batch):
                 if len(positions) == batch:
                     self.step(pictures[positions].float().div(127.5).sub(1))
                     seen += batch
@@ -72,6 +75,7 @@ class PlainDcgan:
     def sample(self, count: int, batch: int = 256) -> Tensor:
         """uint8 `[count, C, H, W]`, with running statistics."""
         self.generator.eval()
-        parts = [self.generator(torch.randn(batch, self.latent, 1, 1)) for _ in range(-(-count // batch))]
+        draws = (torch.randn(batch, self.latent, 1, 1, device=self.device) for _ in range(-(-count // batch)))
+        parts = [self.generator(z) for z in draws]
         self.generator.train()
-        return torch.cat(parts)[:count].add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        return torch.cat(parts)[:count].cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

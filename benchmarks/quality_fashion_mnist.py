@@ -1,8 +1,9 @@
 """Fashion-MNIST at its own 28x28: the default GAN for some minutes against PyTorch's DCGAN example for as many.
 
 Both train in a process of their own on the same pictures, one after the other, by the clock; or, with `--together`, at
-the same time with one thread each, so that both meet the same machine. Both are judged by 10,000
-samples against the 10,000 test pictures. Zeuxis is run as a user runs it: `zeuxis train fashion-mnist --budget 15m`.
+the same time with one thread each, so that both meet the same machine. On a machine with a GPU both train there. Both
+are judged by 10,000 samples against the 10,000 test pictures. Zeuxis is run as a user runs it: `zeuxis train
+fashion-mnist --budget 15m`.
 Appends one JSON line per seed to benchmarks/results/quality_fashion_mnist.jsonl.
 """
 
@@ -46,7 +47,7 @@ def train_peer(minutes: float, seed: int, file: Path, threads: int) -> None:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     pictures = torch.from_numpy(open_dataset("fashion-mnist").train.all())
-    peer = PlainDcgan(28)
+    peer = PlainDcgan(28, device="cuda" if torch.cuda.is_available() else "cpu")
     seen = peer.train(pictures, minutes * 60)
     np.savez(file, samples=peer.sample(NUM).numpy(), seen=seen)
 

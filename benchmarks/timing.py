@@ -74,6 +74,12 @@ def instructions() -> str:
     return next((name for name, there in has.items() if there), platform.machine())
 
 
+def gpu() -> str:
+    """The card's name, "" where there is none or the script computes without PyTorch."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name(0) if torch is not None and torch.cuda.is_available() else ""
+
+
 def machine() -> dict[str, object]:
     """What the numbers of this run depend on, without the name of the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -88,20 +94,23 @@ def machine() -> dict[str, object]:
 
 def report(name: str, **values: object) -> None:
     """One JSON line. With `ZEUXIS_KEEP_RESULTS=1` all lines of this run also go, with the machine's description, into
-    `results/SCRIPT.INSTRUCTIONS.json`, which `write_tables.py` makes the tables of docs/benchmarks.md from; with
-    `ZEUXIS_KEEP_RESULTS=add` lines of other names that are there stay, as those of another data set."""
+    `results/SCRIPT.INSTRUCTIONS.json` (of a machine with a GPU, the card's name), which `write_tables.py` makes the
+    tables of docs/benchmarks.md from; with `ZEUXIS_KEEP_RESULTS=add` lines of other names that are there stay, as those
+    of another data set."""
     line = {"benchmark": name, **values}
     print(json.dumps(line), flush=True)
     _kept.append(line)
     if os.environ.get("ZEUXIS_KEEP_RESULTS"):
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{Path(sys.argv[0]).stem}.{_MACHINE['instructions']}.json"
+        kind = gpu().lower().replace(" ", "_") or _MACHINE["instructions"]
+        path = RESULTS / f"{Path(sys.argv[0]).stem}.{kind}.json"
         there: list[dict[str, object]] = []
         if os.environ["ZEUXIS_KEEP_RESULTS"] == "add" and path.exists():
             there = json.loads(path.read_text(encoding="utf-8"))["lines"]
         names = {kept["benchmark"] for kept in _kept}
         lines = [old for old in there if old["benchmark"] not in names] + _kept
-        document: dict[str, Any] = {"machine": _MACHINE, "lines": lines}
+        described = _MACHINE | ({"gpu": gpu()} if gpu() else {})
+        document: dict[str, Any] = {"machine": described, "lines": lines}
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

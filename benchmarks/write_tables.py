@@ -24,11 +24,13 @@ BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def cell(value: Any) -> str:
-    """A value as the page shows it: ranges as `a to b`, other lists with commas, thousands set apart."""
+    """A value as the page shows it: lists and names with their values with commas, thousands set apart."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: ""}[value]
     if isinstance(value, list):
         return ", ".join(cell(each) for each in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {cell(each)}" for name, each in value.items())
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
@@ -52,10 +54,11 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def about(machine: dict[str, Any]) -> str:
     """One line about where and when."""
+    card = f"{machine['gpu']} in " if machine.get("gpu") else ""
     amx = "with AMX" if machine["amx"] else "without AMX"
     load = "" if machine["load_before"] is None else f"; load of other processes at the start {machine['load_before']}"
-    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['instructions']} ({amx}), {machine['system']}, "
-            f"torch {machine['torch']}, {machine['date']}{load}:")  # fmt: skip
+    return (f"{card}{machine['cpu']}, {machine['cores']} cores, {machine['instructions']} ({amx}), "
+            f"{machine['system']}, torch {machine['torch']}, {machine['date']}{load}:")  # fmt: skip
 
 
 def block(script: str) -> str:

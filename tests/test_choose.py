@@ -58,11 +58,20 @@ def test_a_batch_is_at_most_half_of_the_pictures() -> None:
         assert settings(network, pictures=3)["training.batch"] == 8
 
 
-def test_processors_and_accelerators_have_networks_of_their_own() -> None:
+def test_an_accelerator_takes_larger_batches_and_shows_more() -> None:
     facts = {"pictures": 5000, "validation": 250, "spec": ImageSpec(height=32, width=32)}
     names = [choose(Facts(**facts, accelerator=accelerator), None, False)[0] for accelerator in (False, True)]
-    assert names == ["resnet", "r3gan"]
+    assert names == ["resnet", "resnet"]
     assert choose(Facts(**facts, semi_supervised=True), None, False)[0] == "dcgan"
+    for side, pictures in ((32, 1000), (32, FEW), (64, 1000), (128, 1000)):
+        here, there = (settings(side=side, pictures=pictures, accelerator=on)["training.batch"] for on in (False, True))
+        assert there == 4 * here
+    assert settings(pictures=40, accelerator=True)["training.batch"] == 20, "at most half of the pictures"
+    # Two minutes show each of 10,000 pictures a few times on a processor and hundreds of times on an accelerator.
+    times = [settings(pictures=10_000, seconds=120.0, accelerator=on)["augment.probability"] for on in (False, True)]
+    assert times == [0, 0]
+    times = [settings(pictures=5000, seconds=120.0, accelerator=on)["augment.probability"] for on in (False, True)]
+    assert times == [0, 0.8]
 
 
 def test_a_named_network_is_kept_and_a_named_preset_left_as_it_is() -> None:

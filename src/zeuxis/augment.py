@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zeuxis.config import ImageSpec
+from zeuxis.recording import constant
 
 Kind = Literal["flip", "shift", "fraction", "scale", "rotate", "aniso", "colour", "cutout"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -91,21 +92,21 @@ def _normal(uniform: Tensor) -> Tensor:
 def _placement(draws: Tensor, probability: float | Tensor, kinds: tuple[Kind, ...], spec: ImageSpec) -> Tensor:
     """`[N, 2, 3]`: where (x, y, in pixels from the centre) the input of each output place lies."""
     count, device = len(draws), draws.device
-    wrapped = torch.tensor([spec.wrap_x, spec.wrap_y], device=device)
-    sides = torch.tensor([spec.width, spec.height], dtype=torch.float32, device=device)
+    wrapped = constant([spec.wrap_x, spec.wrap_y], device)
+    sides = constant([float(spec.width), float(spec.height)], device)
     stretch, move, angle = torch.ones(count, 2, device=device), torch.zeros(count, 2, device=device), None
     if "scale" in kinds:
         on, more = _of(draws, "scale", probability)
         stretch = stretch * torch.exp2(_normal(more[:, 0]) * SCALE * on)[:, None]
     if "aniso" in kinds:
         on, more = _of(draws, "aniso", probability)
-        sign = torch.tensor([1.0, -1.0], device=device)
+        sign = constant([1.0, -1.0], device)
         stretch = stretch * torch.exp2((_normal(more[:, 0]) * ANISO * on)[:, None] * sign)
     stretch = torch.where(wrapped, 1.0, stretch)
     if "flip" in kinds:
         on, more = _of(draws, "flip", probability)
         stretch = stretch * torch.stack([1 - 2 * on * (more[:, 0] < 0.5), torch.ones_like(on)], dim=1)
-    if "rotate" in kinds and not wrapped.any():
+    if "rotate" in kinds and not (spec.wrap_x or spec.wrap_y):
         on, more = _of(draws, "rotate", probability)
         angle = (2 * more[:, 0] - 1) * math.pi * on
     # Around a wrapped axis any distance is as good as another.

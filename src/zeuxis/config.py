@@ -110,7 +110,7 @@ class TrainOptions(Config):
     mirror: bool = False
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    kernels: Literal["auto", "plain", "patches", "winograd"] = "auto"
+    kernels: Literal["auto", "plain", "patches", "winograd", "graphs"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
     snapshots: int = Field(default=10, ge=1, le=1000)
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -32,7 +32,7 @@ class Average:
         ]
 
     @torch.no_grad()
-    def update(self, source: FlatParameters, factor: float, skipped: Tensor) -> None:
+    def update(self, source: FlatParameters, factor: float | Tensor, skipped: Tensor) -> None:
         """average = factor * average + (1 - factor) * source, left alone where `skipped` (a device scalar) is 1."""
         self.flat.values.lerp_(source.values, (1 - factor) * (1 - skipped))
         for mine, theirs in self._buffers:

@@ -20,7 +20,7 @@ from zeuxis.config import TrainOptions
 from zeuxis.data import Dataset, Order, Split
 from zeuxis.distributed import current
 from zeuxis.errors import UserError
-from zeuxis.families.base import Batch
+from zeuxis.families.base import Batch, Family, Noise
 from zeuxis.images import to_float
 from zeuxis.randomness import generator_for, seed_of
 
@@ -212,6 +212,18 @@ class Feed:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def training_noise(family: Family, count: int, device: torch.device, *key: object) -> Noise:
+    """What a step needs of chance for `count` pictures, on the device, as `key` says.
+
+    On a CUDA device it is drawn there: drawn on the CPU and copied it would take longer than a small network's step.
+    """
+    if device.type != "cuda":
+        drawn = family.noise(count, generator_for(*key), "train")
+        return {name: value.to(device) for name, value in drawn.items()}
+    with device:  # where tensors are made that name no device
+        return family.noise(count, generator_for(*key, device=device), "train")
 
 
 def kept_labels(labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:

@@ -24,11 +24,11 @@ from zeuxis.data.cache import cache_root
 from zeuxis.errors import UserError
 from zeuxis.families import FAMILIES, model_names, resolve_name
 from zeuxis.families.base import Family, Stage
-from zeuxis.feed import Feed
+from zeuxis.feed import Feed, training_noise
 from zeuxis.files import write_json
 from zeuxis.memory import MemoryWatch, free_bytes, is_out_of_memory
 from zeuxis.planning import Arithmetic, bind, choose_arithmetic, choose_device
-from zeuxis.randomness import generator_for
+from zeuxis.recording import WARM_UP
 from zeuxis.sampling import Sampler
 from zeuxis.steps import Stepper
 from zeuxis.tracking import Statistics
@@ -313,8 +313,7 @@ class _Measurement:
         for stage in self.family.stages():
             batch = self._batch(stepper, stage, size)
             for phase in stage.phases:
-                noise = self.family.noise(size, generator_for("timing"), "train")
-                noise = {key: value.to(self.device) for key, value in noise.items()}
+                noise = training_noise(self.family, size, self.device, "timing")
                 stepper.step(phase, batch, noise, progress=0.0, average=0.9)
         self._wait()
 
@@ -336,8 +335,7 @@ class _Measurement:
         for phase in stage.phases:
 
             def step(phase: Any = phase) -> None:
-                noise = self.family.noise(size, generator_for("timing"), "train")
-                noise = {key: value.to(self.device) for key, value in noise.items()}
+                noise = training_noise(self.family, size, self.device, "timing")
                 terms, skipped = stepper.step(phase, batch, noise, progress=0.0, average=0.9)
                 statistics.add(phase.name, terms, skipped)
 
@@ -352,11 +350,15 @@ class _Measurement:
         first = time.perf_counter() - started
         if first > PRESET_SECONDS / 4:
             return first
+        if self.device.type == "cuda":  # recording takes a while
+            for _ in range(WARM_UP):
+                work()
+        self._wait()
         started, count = time.perf_counter(), 0
         while count < 2 or time.perf_counter() - started < PHASE_SECONDS:
             work()
-            self._wait()
             count += 1
+        self._wait()
         return (time.perf_counter() - started) / count
 
     def _sample_seconds(self, stepper: Stepper) -> float:

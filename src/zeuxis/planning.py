@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from zeuxis.data import Dataset
 from zeuxis.errors import UserError
 from zeuxis.families import FAMILIES, family_from_settings, make_family, resolve_name
 from zeuxis.families.base import Batch, Chosen, Facts, Family
+from zeuxis.feed import training_noise
 from zeuxis.nn.kernels import Kernels
 from zeuxis.randomness import generator_for
+from zeuxis.recording import WARM_UP
 from zeuxis.steps import Stepper
 
 TIMING_SHARE, MOST_SECONDS = 0.03, 20.0  # of a budget, and at all, for timing
@@ -110,20 +112,23 @@ def measure(family: Family, device: torch.device, arithmetic: Arithmetic, most: 
 
     def step() -> None:
         for phase in family.stages()[0].phases:
-            noise = {key: value.to(device) for key, value in family.noise(size, generator, "train").items()}
+            noise = training_noise(family, size, device, "timing")
             stepper.step(phase, batch, noise, progress=0.0, average=0.9)
-        _wait(device)
 
     started = time.perf_counter()
     step()
+    _wait(device)
     first = time.perf_counter() - started
     if first > most / 4:
         return size / first
-    step()
+    for _ in range(WARM_UP + 1 if arithmetic.kernels == "graphs" else 1):
+        step()
+    _wait(device)
     started, count = time.perf_counter(), 0
     while count < 2 or time.perf_counter() - started < TIMING_SECONDS:
         step()
         count += 1
+    _wait(device)
     return size * count / (time.perf_counter() - started)
 
 
@@ -153,13 +158,17 @@ def bfloat16_is_fast(device: torch.device, side: int = 128, most: float = 2.0) -
 
 
 def choose_arithmetic(
-    precision: str, kernel_set: str, family: Family, device: torch.device, most: float = MOST_SECONDS
+    precision: str,
+    kernel_set: Kernels | Literal["auto"],
+    family: Family,
+    device: torch.device,
+    most: float = MOST_SECONDS,
 ) -> tuple[Arithmetic, dict[str, float]]:
     """The fastest of what is allowed by a short timing, and the images per second of each that was timed.
 
     bfloat16 is timed only where a matrix product says that the processor has it (pytorch#118499). Kernels are timed in
-    the faster precision; those that are not `plain` are for CPUs, `winograd` for float32. No further candidate is begun
-    after `most` seconds.
+    the faster precision; `patches` and `winograd` (of float32) are for CPUs. No further candidate is begun after `most`
+    seconds.
     """
     began = time.perf_counter()
     precisions: list[Precision] = ["float32", "bfloat16"]
@@ -167,11 +176,14 @@ def choose_arithmetic(
         precisions = precisions if bfloat16_is_fast(device) else ["float32"]
     else:
         precisions = [each for each in precisions if each == precision]
-    sets: list[Kernels] = ["plain", "patches", "winograd"]
+    # What cannot be recorded is computed as with `plain`: nothing to choose between.
+    known: dict[str, list[Kernels]] = {"cpu": ["plain", "patches", "winograd"], "cuda": ["graphs"]}
+    sets = known.get(device.type, ["plain"])
     if kernel_set != "auto":
-        sets = [each for each in sets if each == kernel_set]
-    elif device.type != "cpu":
-        sets = ["plain"]
+        if kernel_set == "graphs" and device.type != "cuda":
+            raise UserError("--kernels", "graphs", "auto, plain, patches or winograd without a CUDA GPU",
+                            "leave --kernels out")  # fmt: skip
+        sets = [kernel_set]
     rates: dict[Arithmetic, float] = {}
     for first in (Arithmetic(each, sets[0]) for each in precisions):
         if not rates or time.perf_counter() - began < most:

@@ -13,6 +13,6 @@ def seed_of(*key: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def generator_for(*key: object) -> torch.Generator:
-    """A CPU generator whose numbers depend on `key` alone."""
-    return torch.Generator().manual_seed(seed_of(*key))
+def generator_for(*key: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose numbers depend on `key` and the kind of `device` alone."""
+    return torch.Generator(device).manual_seed(seed_of(*key))

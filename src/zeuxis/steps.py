@@ -18,6 +18,7 @@ from zeuxis.families.base import Batch, Family, Noise, Phase, Stage, TrainingCon
 from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.memory import give_back, is_out_of_memory
 from zeuxis.nn import kernels
+from zeuxis.recording import Recorder
 
 USUAL_STEPS = 50  # whose gradients say how long one usually is
 
@@ -54,7 +55,7 @@ class Group:
         self.needs_gradient: bool | None = None  # not known yet
 
     @torch.no_grad()
-    def update(self, rate: float, skipped: Tensor) -> None:
+    def update(self, rate: float | Tensor, skipped: Tensor) -> None:
         """One Adam step (Kingma & Ba 2014, Algorithm 1), none where `skipped` (a device scalar) is 1.
 
         The operator behind `torch.optim.Adam(fused=True)`: its wrappers take longer than a small network's update.
@@ -70,7 +71,8 @@ class Group:
             return
         torch._fused_adam_(
             [self.flat.values], [self.flat.gradient], [self.moments[0]], [self.moments[1]], [], [self.steps],
-            lr=rate, beta1=training.beta1, beta2=training.beta2, weight_decay=0.0, eps=training.epsilon,
+            lr=rate,  # type: ignore[arg-type]
+            beta1=training.beta1, beta2=training.beta2, weight_decay=0.0, eps=training.epsilon,
             amsgrad=False, maximize=False, found_inf=skipped,
         )  # fmt: skip
 
@@ -86,7 +88,7 @@ class Group:
         self.usual.copy_(torch.where(length.isfinite(), moved, self.usual))
         return length.isfinite() & (length - known > most)
 
-    def _steady_update(self, rate: float, skipped: Tensor) -> None:
+    def _steady_update(self, rate: float | Tensor, skipped: Tensor) -> None:
         """The Adam step, but a tensor whose step in units of the rate has an RMS above `clip_update` moves by that much
         (StableAdamW, Wortsman et al. 2023, arXiv 2304.13013, Algorithm 2; Shazeer & Stern 2018, arXiv 1804.04235,
         section 6): after a calm time v is small, and the first large gradients would move far too much."""
@@ -123,9 +125,14 @@ class Stepper:
         precision: Precision, kernel_set: kernels.Kernels = "plain",
         micro_batch: int = 0, power: bool = False,
     ) -> None:  # fmt: skip
-        self.family, self.networks, self.precision, self.kernels = family, networks, precision, kernel_set
+        self.networks, self.precision = networks, precision
         self.micro_batch = micro_batch or family.training.batch
         self.world = current()
+        self.recorder: Recorder[Batch, tuple[dict[str, Tensor], Tensor]] | None = None
+        if kernel_set == "graphs" and self.world.size == 1:
+            self.recorder = Recorder(lambda line: self.say(line))
+        self.kernels: kernels.Kernels = "plain" if kernel_set == "graphs" else kernel_set
+        self.family = family
         self.say: Callable[[str], None] = lambda line: None  # told when memory made the micro-batch smaller
         self.device = next(p.device for network in networks.values() for p in network.parameters())
         self.groups: dict[tuple[str, ...], Group] = {}
@@ -154,9 +161,31 @@ class Stepper:
 
         With several processes `batch` and `noise` are this one's slice of a batch of `total` pictures; gradients and
         terms are those of the whole batch, so all processes take the same step.
-        Returns the terms of the loss as device scalars, and a device scalar that says whether the step was skipped: 1
-        where its gradient was not finite, 2 where it was too long (`skip_norm`), else 0.
+        Returns the terms of the loss as device scalars (of recorded steps the next one overwrites them), and one that
+        says whether the step was skipped: 1 where its gradient was not finite, 2 where it was too long (`skip_norm`),
+        else 0.
         """
+        numbers = {"progress": progress, "rate": learning_rate(self.family.training, progress)}
+        numbers |= {} if average is None else {"average": average}
+        total = total or len(batch.images)
+        if self.recorder is None:
+            terms, reason = self._step(phase, batch, noise, numbers, total)
+        else:
+
+            def work(batch: Batch, noise: Noise, scalars: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+                return self._step(phase, batch, noise, scalars, total)
+
+            key = phase, total, average is None, self.micro_batch
+            terms, reason = self.recorder(key, work, batch, noise, numbers)
+        group = self.groups[phase.parts]
+        if average is not None and group.power is not None:
+            group.power.update(group.flat, reason.clamp(max=1))
+        return terms, reason
+
+    def _step(
+        self, phase: Phase, batch: Batch, noise: Noise, numbers: Mapping[str, float | Tensor], total: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """`step` of `numbers`, which are Python's or scalars on the device: this is what is recorded."""
         before = [buffer.clone() for buffer in self.buffers]
         group = self.groups[phase.parts]
         for other in self.groups.values():
@@ -165,19 +194,17 @@ class Stepper:
                 other.half.fill()
         group.flat.zero_grad()
         with kernels.using(self.kernels):
-            terms = self._gradient(phase, group, batch, noise, progress, total or len(batch.images), before)
+            terms = self._gradient(phase, group, batch, noise, numbers["progress"], total, before)
         norm = group.flat.norm()
         reason = self._judged(group, norm)
         skipped = reason.clamp(max=1)
-        group.update(learning_rate(self.family.training, progress), skipped)
+        group.update(numbers["rate"], skipped)
         with torch.no_grad():
             for buffer, old in zip(self.buffers, before, strict=True):
                 buffer.copy_(torch.where(skipped > 0, old, buffer))
         self.family.after_step(phase, self.networks, batch)
-        if average is not None and group.average is not None:
-            group.average.update(group.flat, average, skipped)
-            if group.power is not None:
-                group.power.update(group.flat, skipped)
+        if "average" in numbers and group.average is not None:
+            group.average.update(group.flat, numbers["average"], skipped)
         return {**terms, "gradient norm": norm}, reason
 
     def _judged(self, group: Group, norm: Tensor) -> Tensor:
@@ -191,7 +218,7 @@ class Stepper:
         return reason
 
     def _gradient(
-        self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float, total: int,
+        self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float | Tensor, total: int,
         before: list[Tensor],
     ) -> dict[str, Tensor]:  # fmt: skip
         """The gradient of the whole batch; where memory runs out, once more with half as many pictures at once."""
@@ -200,7 +227,7 @@ class Stepper:
                 terms = self._backward(phase, group, batch, noise, progress, total)
                 break
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or (self.recorder is not None and self.recorder.recording):
                     raise
             # Not inside the handler: the error holds on to everything that the failed pass has made.
             self._halve(len(batch.images))
@@ -240,7 +267,7 @@ class Stepper:
         yield from ((part * count // parts, (part + 1) * count // parts) for part in range(parts))
 
     def _backward(
-        self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float, total: int
+        self, phase: Phase, group: Group, batch: Batch, noise: Noise, progress: float | Tensor, total: int
     ) -> dict[str, Tensor]:
         """Accumulates gradients over micro-batches, each weighted by its share of the batch; returns mean terms."""
         means: dict[str, Tensor] = {}
@@ -256,6 +283,17 @@ class Stepper:
             for name, scalar in scalars.items():
                 means[name] = means[name] + scalar.detach() if name in means else scalar.detach()
         return means
+
+    @property
+    def family(self) -> Family:
+        """The method, which a rollback makes steadier."""
+        return self._family
+
+    @family.setter
+    def family(self, family: Family) -> None:
+        self._family = family
+        if self.recorder is not None:
+            self.recorder.forget()
 
     @property
     def averaged(self) -> dict[str, nn.Module]:

@@ -20,12 +20,12 @@ from zeuxis.data import Dataset
 from zeuxis.distributed import Clock, alone, current
 from zeuxis.errors import UserError
 from zeuxis.families.base import Family
-from zeuxis.feed import Feed
+from zeuxis.feed import Feed, training_noise
 from zeuxis.images import save_png
 from zeuxis.memory import free_bytes, keep_large_blocks
 from zeuxis.pace import MARKS, MOMENTS, STATUS_ROWS, Pace
 from zeuxis.planning import bind, choose_device, recorded, resolve
-from zeuxis.randomness import generator_for, seed_of
+from zeuxis.randomness import seed_of
 from zeuxis.runs import RunFolder
 from zeuxis.selection import Evaluation, Score, Selection
 from zeuxis.signals import stop_signals
@@ -310,10 +310,10 @@ class Training:
         average = average_factor(self.family.training, pace.in_stage, pace.plan.total_images)
         progress = pace.progress
         for phase in self.stages[pace.stage].phases_at(pace.in_stage // size):
-            generator = generator_for(self.options.seed, self.watchdog.rollbacks, phase.name, self.images_seen)
             # All processes draw the noise of the whole batch, and each keeps its slice.
-            drawn = self.family.noise(size, generator, "train")
-            noise = {key: value[own].to(self.device) for key, value in drawn.items()}
+            key = self.options.seed, self.watchdog.rollbacks, phase.name, self.images_seen
+            drawn = training_noise(self.family, size, self.device, *key)
+            noise = {name: value[own] for name, value in drawn.items()}
             terms, skipped = self.stepper.step(phase, batch, noise, progress=progress, average=average, total=size)
             self.statistics.add(phase.name, terms, skipped)
         pace.images_seen += size

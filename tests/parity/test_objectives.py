@@ -12,10 +12,10 @@ from zeuxis.config import ImageSpec
 from zeuxis.families import make_family
 from zeuxis.families.base import Batch
 from zeuxis.families.gan.losses import LOSSES, squared_differences, squared_gradients
-from zeuxis.families.gan.objective import cosine
 from zeuxis.families.vae.latents import kl_to_standard_normal
 from zeuxis.families.vae.likelihoods import Bernoulli, Gaussian
 from zeuxis.randomness import generator_for
+from zeuxis.schedules import cosine
 
 SPEC = ImageSpec(height=8, width=8, channels=1)
 

@@ -51,12 +51,13 @@ class Precision(StrEnum):
 
 
 class Kernels(StrEnum):
-    """How convolutions are computed."""
+    """How convolutions are computed; graphs: on a CUDA GPU, whole steps are recorded and replayed."""
 
     auto = "auto"
     plain = "plain"
     patches = "patches"
     winograd = "winograd"
+    graphs = "graphs"
 
 
 def train(

@@ -93,11 +93,21 @@ class Batch:
 
     def slice(self, start: int, stop: int) -> Batch:
         """Pictures `start` to `stop` of the batch."""
-        labels = None if self.labels is None else self.labels[start:stop]
-        codes = None if self.codes is None else self.codes[start:stop]
-        labelled = None if self.labelled is None else self.labelled.slice(start, stop)
-        held_out = None if self.held_out is None else self.held_out.slice(start, stop)
-        return Batch(self.images[start:stop], labels, codes, labelled, held_out)
+        return self.map(lambda each: each[start:stop])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed."""
+        labels = None if self.labels is None else change(self.labels)
+        codes = None if self.codes is None else change(self.codes)
+        labelled = None if self.labelled is None else self.labelled.map(change)
+        held_out = None if self.held_out is None else self.held_out.map(change)
+        return Batch(change(self.images), labels, codes, labelled, held_out)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor, in an order that the same kind of batch always has."""
+        own = [each for each in (self.images, self.labels, self.codes) if each is not None]
+        beside = [each for each in (self.labelled, self.held_out) if each is not None]
+        return own + [tensor for each in beside for tensor in each.tensors()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,11 +283,12 @@ class Family(ABC):
     # -- training --------------------------------------------------------------------------------------------------
     @abstractmethod
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         """Terms of `phase` for a batch, each `[N]` or scalar, float32. `loss` is minimised, the others are logged.
 
-        `progress` is the share of the run that is done, 0 to 1, for schedules.
+        `progress` is the share of the run that is done, 0 to 1, for schedules (`schedules.py`); a scalar on the device
+        where the step is recorded. Nothing here waits for the device or makes a tensor from Python's numbers.
         """
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
@@ -304,7 +315,8 @@ class Family(ABC):
     # -- sampling --------------------------------------------------------------------------------------------------
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
-        """Everything random that `count` pictures need, float32 on the CPU, first axis `count`."""
+        """Everything random that `count` pictures need, float32, first axis `count`; on the CPU, or in a block
+        `with generator.device:` there."""
 
     @abstractmethod
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:

@@ -19,7 +19,7 @@ from torch.autograd import Function
 
 from zeuxis.nn import winograd
 
-Kernels = Literal["plain", "patches", "winograd"]
+Kernels = Literal["plain", "patches", "winograd", "graphs"]  # graphs: plain ones, a step of them recorded (steps.py)
 # Fewer channels (by kernel side) or positions than these: the transforms cost more than the multiplications that they
 # save.
 LEAST_CHANNELS, LEAST_POSITIONS = {3: 192, 4: 64}, 2048

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zeuxis.distributed import current
 from zeuxis.nn.together import total
+from zeuxis.recording import constant
 
 # Levels per channel for about 2^k codes (Mentzer et al. 2023, table 1); the smaller ones by its rule of levels >= 5.
 FSQ_LEVELS: dict[int, tuple[int, ...]] = {
@@ -43,7 +44,8 @@ class Usage(nn.Module):
     @torch.no_grad()
     def count(self, tokens: Tensor) -> None:
         """Adds tokens of any shape to the present step."""
-        self.seen.add_(torch.bincount(tokens.flatten(), minlength=len(self.seen)))
+        places = tokens.flatten()  # `bincount` would wait for the device
+        self.seen.index_add_(0, places, torch.ones_like(places, dtype=self.seen.dtype))
 
     @torch.no_grad()
     def update(self) -> Tensor:
@@ -110,7 +112,7 @@ class FSQ(nn.Module):
         self.usage.update()
 
     def _levels(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.levels, device=like.device).view(-1, 1, 1)  # [D, 1, 1]
+        return constant(self.levels, like.device).view(-1, 1, 1)  # [D, 1, 1]
 
     @staticmethod
     def _bound(z: Tensor, levels: Tensor) -> Tensor:

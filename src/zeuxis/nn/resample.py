@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zeuxis.nn.conv import wrap_pad
+from zeuxis.recording import constant
 
 Wrap = tuple[bool, bool]  # along x, along y
 Taps = Literal[3, 4]
@@ -22,7 +23,7 @@ LINES = {3: (0.25, 0.5, 0.25), 4: (0.125, 0.375, 0.375, 0.125)}
 
 def binomial(x: Tensor, taps: Taps = 3) -> Tensor:
     """The filter `[C, 1, taps, taps]` for each channel of `x`; its sum is 1."""
-    line = x.new_tensor(LINES[taps])
+    line = constant(LINES[taps], x.device).to(x.dtype)
     return torch.outer(line, line).expand(x.shape[1], 1, taps, taps)
 
 

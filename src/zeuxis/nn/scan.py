@@ -45,7 +45,7 @@ class _Scan(Function):
         of_b = _pieces(a, gradient, backwards=True)
         of_a = torch.empty_like(a)
         torch.mul(of_b[:, 1:], states[:, :-1], out=of_a[:, 1:])
-        of_a[:, 0] = 0
+        of_a[:, 0].zero_()
         return of_a, of_b
 
 

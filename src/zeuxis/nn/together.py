@@ -26,7 +26,7 @@ def batch_mean(x: Tensor) -> Tensor:
     """The mean over the first axis of the whole batch, `[N, ...]` -> `[...]`."""
     if current().size == 1:
         return x.mean(dim=0)
-    count = total(torch.tensor(float(len(x)), device=x.device))
+    count = total(torch.full((), float(len(x)), device=x.device))
     return total(x.sum(dim=0)) / count
 
 

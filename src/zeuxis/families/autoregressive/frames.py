@@ -17,6 +17,7 @@ from zeuxis.families.autoregressive.method import MakesNetwork, Method
 from zeuxis.families.autoregressive.patches import FrameNetwork, feed, to_frames, to_patches
 from zeuxis.families.autoregressive.start import Start
 from zeuxis.families.base import Batch, Networks, Noise, Phase, RenderOptions, Stage, TrainingConfig
+from zeuxis.schedules import ramp
 
 
 class FramesConfig(Config):
@@ -48,13 +49,14 @@ def context_of(context: int, spec: ImageSpec) -> int:
     return found
 
 
-def true_frames(uniforms: Tensor, context: int, progress: float, scheduled: float, reverse: bool = False) -> Tensor:
+def true_frames(
+    uniforms: Tensor, context: int, progress: float | Tensor, scheduled: float, reverse: bool = False
+) -> Tensor:
     """Which steps are given the true frame, bool `[N, T - 1]`, by uniform numbers of the same shape."""
-    done = min(1.0, progress / scheduled) if scheduled else 1.0
-    share = torch.full((uniforms.shape[1],), 1 - done, device=uniforms.device)
-    share[:context] = 0.5 + 0.5 * done if reverse else 1.0
-    share[0] = 1.0  # nothing was predicted yet
-    return uniforms < share
+    done = ramp(progress, scheduled)
+    step = torch.arange(uniforms.shape[1], device=uniforms.device)
+    share = torch.where(step < context, 0.5 + 0.5 * done if reverse else 1.0, 1.0 - done)
+    return (uniforms < share) | (step == 0)  # nothing was predicted before the first
 
 
 class Frames(Method):
@@ -87,7 +89,7 @@ class Frames(Method):
         return [Stage(name="frames", phases=(Phase(name="frames", parts=("network", "start")),))]
 
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         """Errors of the next frames as the metrics have them, and the bound of the first frame, which moves `start`
         alone."""

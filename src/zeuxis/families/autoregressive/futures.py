@@ -70,7 +70,7 @@ class Futures(Method):
         return [Stage(name="frames", phases=(Phase(name="frames", parts=("network", "start")),))]
 
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         """Minus the bound in nats per clip (Eq. 4 with beta 1), without the constant of the normal densities: squared
         error over 2 sigma^2 of frames 2 to T, the divergence of q(z_t | x_<=t) from p(z_t | x_<t), and the bound of the

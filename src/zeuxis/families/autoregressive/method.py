@@ -62,7 +62,7 @@ class Method(ABC):
 
     @abstractmethod
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]: ...
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:

@@ -67,7 +67,7 @@ class Autoregressive(Family):
         return self.method.stages()
 
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         return self.method.losses(phase, networks, batch, noise, progress)
 

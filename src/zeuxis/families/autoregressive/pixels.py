@@ -128,7 +128,7 @@ class Pixels(Method):
         return [Stage(name="pixels", phases=(Phase(name="likelihood", parts=("network",)),))]
 
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         """Negative log likelihood in nats per picture."""
         levels = quantised(batch.images, self.objective.levels)

@@ -137,7 +137,7 @@ class Tokens(Method):
 
     # -- training --------------------------------------------------------------------------------------------------
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         if phase.name == "codec":
             return self._codec_losses(networks, batch)

@@ -39,7 +39,7 @@ class Adaptive(nn.Module):
         return self.get_buffer("probability")
 
     @torch.no_grad()
-    def see(self, train: Tensor, validation: Tensor, fake: Tensor, progress: float) -> None:
+    def see(self, train: Tensor, validation: Tensor, fake: Tensor, progress: float | Tensor) -> None:
         """Takes D's logits `[N]` of three kinds of pictures, all of them augmented, at `progress` of the run."""
         sums = [each.detach().float().sum() for each in (train, validation, fake)]
         self.get_buffer("step").add_(torch.stack([*sums, torch.full_like(sums[0], len(train))]))

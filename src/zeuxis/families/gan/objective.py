@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, cast
 
@@ -44,11 +43,7 @@ from zeuxis.families.gan.techniques import (
 )  # fmt: skip
 from zeuxis.nn.style import mix_levels
 from zeuxis.nn.together import batch_mean
-
-
-def cosine(start: float, end: float, progress: float) -> float:
-    """From `start` to `end` along half a cosine as `progress` goes from 0 to 1."""
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+from zeuxis.schedules import cosine
 
 
 class GAN(Family):
@@ -160,7 +155,7 @@ class GAN(Family):
         return self.objective.penalised
 
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         if phase.name == "path length":
             return self._path_length_losses(networks, batch, noise)
@@ -183,7 +178,7 @@ class GAN(Family):
         return terms
 
     def _discriminator_losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         if self.config.remembers:
             discriminator_of(networks).remember(batch.images)
@@ -228,11 +223,11 @@ class GAN(Family):
         if self.objective.historical_averaging and phase.name in ("discriminator", "generator"):
             cast(History, networks["history"]).update(phase.name, networks[phase.name])
 
-    def _strength(self, networks: Networks, progress: float) -> float | Tensor:
+    def _strength(self, networks: Networks, progress: float | Tensor) -> float | Tensor:
         """The probability of each change as it is now; adaptive, a scalar on the device."""
         return adaptive_of(networks).probability_now if self.augment.adaptive else self.augmentation(progress)
 
-    def augmentation(self, progress: float) -> float:
+    def augmentation(self, progress: float | Tensor) -> float | Tensor:
         """The probability of each change to the pictures that the discriminator sees."""
         most = self.augment.probability
         return cosine(0.0, most, progress) if self.augment.ramp else most
@@ -322,7 +317,7 @@ class GAN(Family):
             return {**terms, "gradient penalty": penalty}
         return {**terms, **dict(zip(names, squared_gradients(real.sum() + fake.sum(), asked), strict=True))}
 
-    def _weighted(self, terms: dict[str, Tensor], progress: float, times: float = 1.0) -> dict[str, Tensor]:
+    def _weighted(self, terms: dict[str, Tensor], progress: float | Tensor, times: float = 1.0) -> dict[str, Tensor]:
         """`terms` with `loss`, the weighted penalty alone."""
         gamma = cosine(self.objective.gamma, self.objective.gamma_end, progress) * times
         if "gradient penalty" in terms:

@@ -78,7 +78,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "r3gan": {
         "small": Preset(
-            about="a sixth to a third of the paper's width, for one GPU: relativistic loss, exact R1 and R2",
+            about="a sixth to a third of the paper's width, for a GPU and hours: relativistic loss, exact R1 and R2",
             settings={
                 "network": {"latent": 64, "width": 128, "max_width": 256, "blocks": 2},
                 "objective": {"loss": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "gamma_end": 0.1},

@@ -22,11 +22,11 @@ def bounded_log_sigma(raw: Tensor) -> Tensor:
     return LOG_SIGMA_LEAST + F.softplus(raw.float() - LOG_SIGMA_LEAST)
 
 
-def latitude_weights(height: int) -> Tensor:
+def latitude_weights(height: int, device: torch.device | None = None) -> Tensor:
     """How much sphere each row of an equirectangular panorama shows, `[H]`, 1 on average: the cosine of its latitude
     (as in WS-PSNR, Sun, Lu & Yu 2017). Without it a loss counts the poles, stretched over whole rows, as much as the
     horizon."""
-    latitude = (torch.arange(height) + 0.5) / height * math.pi - math.pi / 2
+    latitude = (torch.arange(height, device=device) + 0.5) / height * math.pi - math.pi / 2
     weights = torch.cos(latitude)
     return weights / weights.mean()
 

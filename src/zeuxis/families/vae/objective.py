@@ -34,6 +34,7 @@ from zeuxis.families.vae.likelihoods import LIKELIHOODS, Likelihood, latitude_we
 from zeuxis.families.vae.presets import PRESETS
 from zeuxis.families.vae.priors import Prior, PriorName
 from zeuxis.randomness import generator_for
+from zeuxis.schedules import ramp
 
 FIT_PICTURES = 4096  # that a prior is fitted to, about: encoding them before each snapshot must not take long
 DRAWN_VALUES = 2**22  # values of decoder output computed at once when a likelihood is estimated
@@ -134,36 +135,38 @@ class VAE(Family):
 
     # -- training --------------------------------------------------------------------------------------------------
     def losses(
-        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float
+        self, phase: Phase, networks: Networks, batch: Batch, noise: Noise, progress: float | Tensor
     ) -> dict[str, Tensor]:
         """Negative evidence lower bound in nats per picture (Kingma & Welling 2013, Eq. 10), with the weights of
         `ObjectiveConfig`; `reconstruction` and `kl` are its two parts without them."""
         objective = self.objective
-        weight = objective.beta * (min(1.0, progress / objective.kl_warmup) if objective.kl_warmup else 1.0)
+        weight = objective.beta * ramp(progress, objective.kl_warmup)
         seen = self.latents.recognise(networks, batch.images, batch.labels)
         if objective.importance > 1:
             return self._weighted_losses(networks, seen, batch, noise["z"], weight)
         drawn = self.latents.infer(networks, seen, batch.labels, noise["z"] if self.latents.draws else batch.images)
-        reconstruction = -likelihood_of(networks).log_prob(drawn.output, batch.images, self._rows())
+        reconstruction = -likelihood_of(networks).log_prob(drawn.output, batch.images, self._rows(batch.images.device))
         if objective.kl == "sampled":
             kl = cost = -drawn.log_ratio
         else:
             kl = cost = torch.stack(list(drawn.kl.values())).sum(0) if len(drawn.kl) > 1 else drawn.kl["kl"]
             if objective.free_bits:
                 cost = torch.stack([group.clamp(min=objective.free_bits) for group in drawn.kl.values()]).sum(0)
-        loss = reconstruction + (cost if weight == 1 else weight * cost)
+        loss = reconstruction + (weight * cost if objective.kl_warmup or objective.beta != 1 else cost)
         if "commitment" in drawn.terms:
             loss = loss + objective.commitment * drawn.terms["commitment"]
         return {"loss": loss, "reconstruction": reconstruction, **drawn.kl, **drawn.terms, "kl": kl}
 
-    def _rows(self) -> Tensor | None:
-        return latitude_weights(self.spec.height) if self.objective.latitude else None
+    def _rows(self, device: torch.device) -> Tensor | None:
+        return latitude_weights(self.spec.height, device) if self.objective.latitude else None
 
     def _weighted_losses(
-        self, networks: Networks, seen: Features, batch: Batch, noise: Tensor, weight: float
+        self, networks: Networks, seen: Features, batch: Batch, noise: Tensor, weight: float | Tensor
     ) -> dict[str, Tensor]:
         """Minus the importance-weighted bound (Burda et al. 2015, arXiv 1509.00519, Eq. 8) for noise `[N, K, size]`."""
-        drawn, reconstruction = self._draw_many(networks, seen, batch.images, batch.labels, noise, self._rows())
+        drawn, reconstruction = self._draw_many(
+            networks, seen, batch.images, batch.labels, noise, self._rows(batch.images.device)
+        )
         log_weights = weight * drawn.log_ratio.view(reconstruction.shape) - reconstruction
         bound = torch.logsumexp(log_weights, dim=1) - math.log(noise.shape[1])
         means = {name: value.view(reconstruction.shape).mean(1) for name, value in drawn.kl.items()}
