@@ -16,6 +16,7 @@ from zeuxis.families.autoregressive.frames import true_frames
 from zeuxis.families.autoregressive.futures import divergence
 from zeuxis.families.autoregressive.patches import Moves, next_frame, to_frames, to_patches
 from zeuxis.families.autoregressive.predrnn import SpatioTemporalLSTM
+from zeuxis.families.autoregressive.svg import REACH, SHIFTS, shifts
 from zeuxis.families.base import Batch, Family, RenderOptions
 from zeuxis.images import to_float, to_pixels
 from zeuxis.metrics import frames as metrics
@@ -169,18 +170,50 @@ def test_the_posterior_alone_sees_the_next_frame() -> None:
     the frames before alone."""
     _family, networks = bound("svg")
     net, true = networks["network"], to_patches(clips())
-    summaries = net.summary(true.flatten(0, 1)).unflatten(0, (2, 6))
-    memory, seen = None, []
-    for place in range(5):
-        mean, _, memory = net.prior(summaries[:, place], memory)
-        seen.append(mean)
+
+    def believed(beliefs: torch.nn.Module, change: torch.nn.Module, frames: torch.Tensor, next_one: int) -> list:
+        memory, means = None, []
+        for place in range(5):
+            first = max(0, place - 1 + next_one)
+            mean, _, memory = beliefs(change(frames[:, first], frames[:, place + next_one]), memory)
+            means.append(mean)
+        return means
+
     other = true.clone()
     other[:, 3:] = 0.3
-    changed = net.summary(other.flatten(0, 1)).unflatten(0, (2, 6))
-    memory = None
-    for place in range(5):
-        mean, _, memory = net.prior(changed[:, place], memory)
-        assert torch.equal(mean, seen[place]) == (place < 3)
+    for beliefs, change, next_one in ((net.prior, net.seen, 0), (net.posterior, net.coming, 1)):
+        pairs = zip(*(believed(beliefs, change, frames, next_one) for frames in (true, other)), strict=True)
+        assert [torch.equal(one, two) for one, two in pairs] == [place + next_one < 3 for place in range(5)]
+
+
+@torch.no_grad()
+def test_the_shift_between_two_frames_is_found() -> None:
+    frame = torch.full((2, 1, 24, 20), -1.0)
+    frame[:, :, 9:15, 7:12] = torch.rand(6, 5, generator=generator_for("object")) * 2
+    for down, across in ((0, 0), (3, -2), (-4, 4)):
+        found = shifts(frame, frame.roll((down, across), (2, 3)))
+        assert found.shape == (2, SHIFTS) and torch.allclose(found.sum(1), torch.ones(2))
+        # The frame before is looked at where the thing came from.
+        assert found.argmax(1).tolist() == [(REACH - down) * (2 * REACH + 1) + REACH - across] * 2
+    frame = frame.roll((0, 8), (2, 3))  # at the right edge: what goes on comes back at the left one
+    found = shifts(frame, frame.roll((0, 4), (2, 3)), (True, False))
+    assert found.argmax(1).tolist() == [REACH * (2 * REACH + 1)] * 2 and found.max() > 0.99
+
+
+@torch.no_grad()
+def test_z_says_where_everything_moves() -> None:
+    _family, networks = bound("svg", SPEC.model_copy(update={"wrap_x": True, "wrap_y": True}))
+    net, frame = networks["network"], clips()[:, 0]
+    for layer in (net.to_patches.to_patches, net.to_patches.to_kernels, net.to_way):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    net.to_patches.to_patches.bias.view(4, -1)[3] = 50.0  # rows: new values, then masks of given, new and the one way
+    of_first = net.to_way.weight.view(2, 2 * Moves.REACH + 1, 2)[..., 0]
+    of_first[0, Moves.REACH - 3] = 50.0  # with the first number of z: what was 3 pixels above
+    of_first[1, Moves.REACH + 1] = 50.0  # and one to the right
+    z = torch.tensor([[1.0, 0.0], [1.0, 9.0]])
+    after = to_frames(net(to_patches(frame), z, None))
+    torch.testing.assert_close(after, torch.roll(frame, (3, -1), (2, 3)))
 
 
 @torch.no_grad()

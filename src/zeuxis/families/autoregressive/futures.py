@@ -77,18 +77,18 @@ class Futures(Method):
         first frame."""
         net, true = cast(SVG, networks["network"]), to_patches(batch.images)  # [N, T, P, h, w]
         use = true_frames(noise["teacher"], self.context, progress, self.objective.scheduled)
-        summaries = net.summary(true.flatten(0, 1)).unflatten(0, true.shape[:2])  # [N, T, hidden]
-        memory = prior_memory = posterior_memory = None
-        following, squared, kl = true[:, 0], [], []
+        prior_memory = posterior_memory = None
+        before = following = true[:, 0]
+        squared, kl = [], []
         for place in range(true.shape[1] - 1):
-            given, seen = true[:, place], summaries[:, place]
+            given = true[:, place]
             if place >= self.context:
                 given = feed(given, following, use[:, place])
-                seen = net.summary(given)
-            prior_mean, prior_log_variance, prior_memory = net.prior(seen, prior_memory)
-            mean, log_variance, posterior_memory = net.posterior(summaries[:, place + 1], posterior_memory)
+            prior_mean, prior_log_variance, prior_memory = net.prior(net.seen(before, given), prior_memory)
+            coming = net.coming(given, true[:, place + 1])
+            mean, log_variance, posterior_memory = net.posterior(coming, posterior_memory)
             z = mean + torch.exp(0.5 * log_variance) * noise["z"][:, place]
-            following, memory = net(given, z, memory, batch.labels)
+            before, following = given, net(given, z, batch.labels)
             squared.append((following - true[:, place + 1]).square().flatten(1).sum(1))
             kl.append(divergence(mean, log_variance, prior_mean, prior_log_variance))
         error, divergences = torch.stack(squared).sum(0), torch.stack(kl).sum(0)
@@ -119,25 +119,22 @@ class Futures(Method):
         self, networks: Networks, frames: Tensor, count: int, labels: Tensor | None, noise: Noise,
         options: RenderOptions,
     ) -> Tensor:  # fmt: skip
-        """While frames are given, z is the posterior's mean; then it is drawn from the prior, with its standard
-        deviation scaled by the temperature (0: its mean)."""
+        """z is drawn from the prior, with its standard deviation scaled by the temperature (0: its mean)."""
         if count > noise["z"].shape[1]:
             raise UserError(
                 "--frames", count, f"at most {noise['z'].shape[1]} frames from one seed", "go on from those"
             )
         net, true = cast(SVG, networks["network"]), to_patches(frames)
-        memory = prior_memory = posterior_memory = None
-        given = true[:, 0]
+        before = given = true[:, 0]
+        prior_memory = None
         predicted: list[Tensor] = []
         for place in range(true.shape[1] - 1 + count):
-            mean, log_variance, prior_memory = net.prior(net.summary(given), prior_memory)
+            mean, log_variance, prior_memory = net.prior(net.seen(before, given), prior_memory)
+            before = given
             if place + 1 < true.shape[1]:
-                z, _, posterior_memory = net.posterior(net.summary(true[:, place + 1]), posterior_memory)
-                _, memory = net(given, z, memory, labels)
                 given = true[:, place + 1]
                 continue
             drawn = noise["z"][:, len(predicted)] * options.temperature
-            following, memory = net(given, mean + torch.exp(0.5 * log_variance) * drawn, memory, labels)
-            given = following.clamp(-1, 1)
+            given = net(given, mean + torch.exp(0.5 * log_variance) * drawn, labels).clamp(-1, 1)
             predicted.append(given)
         return to_frames(torch.stack(predicted, dim=1))

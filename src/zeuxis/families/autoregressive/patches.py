@@ -82,19 +82,27 @@ class Moves(nn.Module):
         super().__init__()
         self.moves, self.planes, self.wrap = moves, planes(spec), (spec.wrap_x, spec.wrap_y)
         self.to_patches = nn.Conv2d(width, (moves + 3) * self.planes, 1)
-        self.to_kernels = nn.Conv2d(width, 2 * moves * (2 * self.REACH + 1), 1)
+        self.to_kernels = nn.Conv2d(width, self.logits(moves), 1)
 
-    def forward(self, hidden: Tensor, given: Tensor) -> Tensor:
-        """Float32 `[N, P, h, w]`."""
+    @classmethod
+    def logits(cls, moves: int) -> int:
+        """How many numbers say where `moves` ways go: one for each pixel down and across."""
+        return 2 * moves * (2 * cls.REACH + 1)
+
+    def forward(self, hidden: Tensor, given: Tensor, way: Tensor | None = None) -> Tensor:
+        """Float32 `[N, P, h, w]`; `way` `[N, logits]` is added everywhere to what hidden states say of the moves."""
         given = given.float()
         new, masks = self.to_patches(hidden).float().split([self.planes, (self.moves + 2) * self.planes], dim=1)
         masks = masks.unflatten(1, (self.moves + 2, self.planes)).softmax(1)
-        sources = torch.cat([given[:, None], new[:, None], self.moved(hidden, given)], dim=1)
+        sources = torch.cat([given[:, None], new[:, None], self.moved(hidden, given, way)], dim=1)
         return (masks * sources).sum(1)
 
-    def moved(self, hidden: Tensor, given: Tensor) -> Tensor:
+    def moved(self, hidden: Tensor, given: Tensor, way: Tensor | None = None) -> Tensor:
         """`[N, moves, P, h, w]`."""
-        kernels = self.to_kernels(hidden).float().unflatten(1, (2, self.moves, -1)).softmax(3)
+        logits = self.to_kernels(hidden).float()
+        if way is not None:
+            logits = logits + way.float()[:, :, None, None]
+        kernels = logits.unflatten(1, (2, self.moves, -1)).softmax(3)  # [N, 2, moves, taps, h, w]
         down, across = kernels.transpose(0, 1).flatten(1, 2)  # each [N moves, taps, h, w]
         frames = to_frames(given).repeat_interleave(self.moves, dim=0)
         return to_patches(advect(frames, down, across, PATCH, self.wrap)).unflatten(0, (-1, self.moves))

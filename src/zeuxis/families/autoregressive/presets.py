@@ -153,7 +153,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tiny": Preset(
             about="seconds: for tests and for trying things",
             settings={
-                "network": {"width": 8, "layers": 1, "kernel": 3, "latent": 2, "hidden": 8},
+                "network": {"width": 8, "layers": 1, "kernel": 3, "moves": 1, "latent": 2, "hidden": 8},
                 "objective": {"sigma": 0.5, "scheduled": 0.5, "start_latent": 4, "start_width": 8},
                 "training": {"batch": 8, "learning_rate": 3e-3, "kimg": 1},
             },
