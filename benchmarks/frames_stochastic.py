@@ -28,6 +28,7 @@ from zeuxis.evaluation_frames import evaluate_clips
 from zeuxis.film import strips
 from zeuxis.images import save_png
 from zeuxis.prediction import Predictor
+from zeuxis.sampling import synthetic_mark
 
 FRAMES, CANVAS, SIDE = 16, 32, 16
 SHOWN = 4
@@ -76,7 +77,8 @@ def main() -> None:
                     ]
                     whole = [np.concatenate([clips[:, :context], future], axis=1) for future in futures]
                     stacked = np.stack([clips, *whole], axis=1)  # [clips, truth and futures, T, C, H, W]
-                    save_png(strips(stacked.reshape(-1, *clips.shape[1:])), asked.sheet)
+                    mark = synthetic_mark(model, composite=True)
+                    save_png(strips(stacked.reshape(-1, *clips.shape[1:])), asked.sheet, mark)
 
 
 if __name__ == "__main__":
