@@ -21,6 +21,7 @@ TABLE: list[tuple[str, list[str]]] = [
     ("train digits extra", ["extra", "zeuxis train --help"]),
     ("train digits --precision float16", ["--precision", "float16", "bfloat16", "zeuxis train --help"]),
     ("train digits --kernels fast", ["--kernels", "fast", "patches", "zeuxis train --help"]),
+    ("train digits --kernels graphs --device cpu", ["--kernels", "graphs", "a CUDA GPU", "leave --kernels out"]),
     ("train digits --channels 2", ["--channels", "'2'", "auto", "4", "zeuxis train --help"]),
     ("train digits --fit squeeze", ["--fit", "squeeze", "stretch", "zeuxis train --help"]),
     ("train digits --wrap z", ["--wrap", "'z'", "xy", "zeuxis train --help"]),
