@@ -20,6 +20,10 @@ def cosine(start: float, end: float, progress: float | Tensor) -> float | Tensor
     return end + (start - end) * 0.5 * (1 + turned)
 
 
+@overload
+def ramp(progress: float, share: float) -> float: ...
+@overload
+def ramp(progress: float | Tensor, share: float) -> float | Tensor: ...
 def ramp(progress: float | Tensor, share: float) -> float | Tensor:
     """From 0 to 1 in a straight line over the first `share` of the run, then 1; always 1 where `share` is 0."""
     if not share:

@@ -19,15 +19,15 @@ from zeuxis.flat import FlatParameters, HalfCopy
 from zeuxis.memory import give_back, is_out_of_memory
 from zeuxis.nn import kernels
 from zeuxis.recording import Recorder
+from zeuxis.schedules import cosine, ramp
 
 USUAL_STEPS = 50  # whose gradients say how long one usually is
 
 
 def learning_rate(training: TrainingConfig, progress: float) -> float:
     """Linear warm-up over a share of the run, then half a cosine down to `learning_rate_end` times the rate."""
-    warm = min(1.0, progress / training.warmup) if training.warmup else 1.0
-    end = training.learning_rate_end
-    return training.learning_rate * warm * (end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+    falling = cosine(1.0, training.learning_rate_end, min(1.0, progress))
+    return training.learning_rate * ramp(progress, training.warmup) * falling
 
 
 def average_factor(training: TrainingConfig, images_seen: int, total_images: int) -> float:

@@ -161,3 +161,17 @@ def test_constants_have_the_type_of_their_numbers() -> None:
     for values, dtype in (([1.0, -1.0], torch.float32), ([3, 5], torch.int64), ([True, False], torch.bool)):
         made = constant(values, torch.device("cpu"))
         assert made.dtype == dtype and made.tolist() == values
+
+
+def test_a_batch_gives_and_changes_all_of_its_tensors() -> None:
+    """What a replay copies into the recorded inputs, one by one."""
+    labels = torch.arange(4)
+    beside = [Batch(torch.full((4, 1, 2, 2), value), labels + 10) for value in (1.0, 2.0)]
+    batch = Batch(torch.zeros(4, 1, 2, 2), labels, torch.ones(4, 3), *beside)
+    assert len(batch.tensors()) == 7
+    copied = batch.map(torch.clone)
+    for mine, theirs in zip(copied.tensors(), batch.tensors(), strict=True):
+        assert torch.equal(mine, theirs) and mine.data_ptr() != theirs.data_ptr()
+    part = batch.slice(1, 3)
+    assert all(torch.equal(own, each[1:3]) for own, each in zip(part.tensors(), batch.tensors(), strict=True))
+    assert len(Batch(labels).tensors()) == 1
