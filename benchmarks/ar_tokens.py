@@ -20,12 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench_ar_sampling import CODES, Transformer, parameters
+from bench_ar_sampling import CODES, pair, parameters
 from timing import report
 from zeuxis.checkpoint import Model, load_model
 from zeuxis.data import Split, open_dataset
 from zeuxis.evaluation import evaluate
-from zeuxis.families.autoregressive.recurrence import RecurrentPrior
 from zeuxis.families.base import TrainingConfig
 from zeuxis.images import grid, save_png, to_float
 from zeuxis.sampling import Sampler, render_options
@@ -98,8 +97,7 @@ def prior(asked: argparse.Namespace, seed: int, model: Model) -> None:
     train, test = tokens_of(model, dataset.train, 10**9), tokens_of(model, dataset.test, 10_000)
     shape = int(train.shape[1]), int(train.shape[2])
     torch.manual_seed(seed)
-    ours = RecurrentPrior(shape, CODES, asked.width, 3, 2, 0)
-    peer = Transformer(shape[0] * shape[1], asked.width, 3, max(1, asked.width // 32), 4)
+    ours, peer = pair(shape, asked.width)
 
     def before(tokens: Tensor) -> Tensor:
         return F.pad(tokens.flatten(1), (1, 0), value=CODES)[:, :-1]

@@ -187,6 +187,30 @@ def test_the_prior_over_tokens_is_causal_and_its_walk_is_the_parallel_pass() -> 
             assert (moved[: at + 1] == 0).all() and (at == 14 or moved[at + 1] > 0)
 
 
+def test_hidden_neighbours_are_not_told_and_sampling_hides_none() -> None:
+    family = make_family("tokens/tiny", GREY, settings={"objective.token_drop": 0.25})
+    networks = shaken(family)
+    phase, batch = family.stages()[1].phases[0], Batch(levels_of(8, GREY))
+    tokens = family.codes(family.stages()[1], networks, batch.images, None)
+    prior = cast(Any, networks["prior"])
+
+    def loss(hide: float, odd: float | None = None) -> Tensor:
+        noise = family.noise(8, generator_for("n"), "train")
+        noise["hide"].fill_(hide)
+        if odd is not None:
+            noise["hide"][:, 1:, 0] = odd  # the token just before; the first has none
+        return family.losses(phase, networks, batch, noise, 0.5)["nats per token"]
+
+    with torch.no_grad():
+        log_p = prior(tokens, None).log_softmax(-1).gather(2, tokens.flatten(1)[..., None])
+        told = -log_p[..., 0].mean(1)
+        torch.testing.assert_close(loss(0.25), told)  # numbers below `token_drop` hide
+        assert not torch.allclose(loss(0.25, odd=0.2), told)
+        everything = torch.ones(8, tokens[0].numel(), 6, dtype=torch.bool)
+        blind, other = (prior(given, None, everything) for given in (tokens, tokens.flip(0)))
+    assert torch.equal(blind, other) and not torch.equal(prior(tokens, None), prior(tokens.flip(0), None))
+
+
 def test_top_k_top_p_and_temperature_choose_as_they_say() -> None:
     probabilities = torch.tensor([0.1, 0.4, 0.2, 0.3]).expand(1000, -1)
     uniforms = torch.linspace(0.0005, 0.9995, 1000)

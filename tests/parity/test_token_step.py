@@ -51,15 +51,13 @@ def test_the_files_alone_draw_the_pictures_of_pytorch(tmp_path: Path) -> None:
     uniforms, codes = noise["uniforms"].numpy(), int(about["codes"])
     tokens = np.zeros((3, height, width), np.int64)
     state: list[Any] = [np.zeros((3, *json.loads(about[name])), np.float32) for name in ("taps", "memory")]
+    distances = json.loads(about["distances"])
     for y in range(height):
         for x in range(width):
-            outside = np.full(3, codes)
-            feed = {
-                "before": tokens[:, y, x - 1] if x else tokens[:, y - 1, -1] if y else outside,
-                "above": tokens[:, y - 1, x] if y else outside,
-                "aside": tokens[:, y - 1, x + 1] if y and x + 1 < width else outside,
-                "row": np.full(3, y), "column": np.full(3, x), "taps": state[0], "memory": state[1],
-            }  # fmt: skip
+            at, drawn = y * width + x, tokens.reshape(3, -1)
+            near = [drawn[:, at - distance] if distance <= at else np.full(3, codes) for distance in distances]
+            feed = {"near": np.stack(near, 1), "row": np.full(3, y), "column": np.full(3, x), "taps": state[0],
+                    "memory": state[1]}  # fmt: skip
             logits, *state = step.run(None, {**feed, "labels": labels.numpy()})
             shares = np.exp(logits - logits.max(1, keepdims=True)).cumsum(1)
             tokens[:, y, x] = (shares / shares[:, -1:] < uniforms[:, y, x, None]).sum(1)

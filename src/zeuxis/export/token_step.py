@@ -1,8 +1,8 @@
 """A model over tokens as two ONNX files: one step of its prior, and the decoder of its tokens.
 
-Whoever runs them draws tokens in raster order, `canvas` holding what is drawn so far: for each place the step takes
-three tokens before it (left, above, above to the right; `codes` is outside of the grid; left of the first column lies
-the last token of the row above), the place and the state, and gives logits and the next state, which is zero at first.
+Whoever runs them draws tokens in raster order: for each place the step takes the tokens that were drawn `distances`
+before it (`codes` stands for what is before the first), the place and the state, and gives logits and the next state,
+which is zero at first.
 """
 
 from __future__ import annotations
@@ -32,36 +32,42 @@ from zeuxis.export.onnx_file import (
     require,
     session_of,
 )
+from zeuxis.families.autoregressive.recurrence import State
 from zeuxis.families.base import RenderOptions
 from zeuxis.files import write_bytes
 from zeuxis.images import to_pixels
 from zeuxis.sampling import Sampler, synthetic_mark
 
-PLACES = ("before", "above", "aside", "row", "column")
+PLACES = ("near", "row", "column")
 STATES = ("taps", "memory")
 
 
 class Step(nn.Module):
-    """int64 `[N]` five times (and labels), taps `[N, L, T, D]`, memory `[N, L, D]` -> logits `[N, codes]` and both
-    states."""
+    """Neighbours int64 `[N, K]`, row and column (and label) `[N]`, taps `[N, L, T, D]`, memory `[N, L, D]` -> logits
+    `[N, codes]` and both states."""
 
     def __init__(self, prior: Any) -> None:
         super().__init__()
         self.prior = prior
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        before, above, aside, row, column = inputs[:5]
+        near, row, column = inputs[:3]
         taps, memory = inputs[-2:]
         prior = self.prior
-        x = prior.before(before) + prior.above(above) + prior.aside(aside) + prior.row[row] + prior.column[column]
+        x = prior.lookup(near) + prior.row[row] + prior.column[column]
         if prior.label is not None:
-            x = x + prior.label(inputs[5])
+            x = x + prior.label(inputs[3])
         states = []
         for layer, block in enumerate(prior.blocks):
-            x, state = block.step(x, type(block.first_state(1, x))(taps[:, layer], memory[:, layer]), block.rate())
+            x, state = block.step(x, State(taps[:, layer].unbind(1), memory[:, layer]), block.rate())
             states.append(state)
-        kept = torch.stack([state.taps for state in states], 1), torch.stack([state.memory for state in states], 1)
-        return prior.head(prior.norm(x)), *kept
+        return prior.head(prior.norm(x)), *_stacked(states)
+
+
+def _stacked(states: list[State]) -> tuple[Tensor, Tensor]:
+    """The states of all layers: taps `[N, L, T, D]` and memory `[N, L, D]`."""
+    taps = torch.stack([torch.stack(state.taps, 1) for state in states], 1)
+    return taps, torch.stack([state.memory for state in states], 1)
 
 
 class Decoder(nn.Module):
@@ -96,18 +102,17 @@ def export_step(model: Model, path: Path, *, opset: int = OPSET) -> Parity:
         raise UserError("MODEL", model.name, "gan, vae or autoregressive/tokens",
                         "what is drawn pixel by pixel is no single function of its noise: sample it here")  # fmt: skip
     prior = cast(Any, model.networks["prior"])
-    block = prior.blocks[0]
-    zeros = [torch.zeros(2, dtype=torch.long) for _ in PLACES]
+    zeros = [torch.zeros(2, *shape, dtype=torch.long) for shape in ((len(prior.distances),), (), ())]
     labels = [torch.zeros(2, dtype=torch.long)] if prior.label is not None else []
-    taps, memory = (torch.stack([value] * len(prior.blocks), 1) for value in block.first_state(2, prior.head.weight))
+    taps, memory = _stacked([block.first_state(2, prior.head.weight) for block in prior.blocks])
     names = [*PLACES, *([LABELS] if labels else []), *STATES]
     outputs = ["logits", *(f"next_{name}" for name in STATES)]
     step = _exported(Step(prior), (*zeros, *labels, taps, memory), names, outputs, opset)
     decoder = _exported(Decoder(model), (torch.zeros(2, *prior.grid, dtype=torch.long),), ["tokens"], [OUTPUT], opset)
     about = {**synthetic_mark(model), "zeuxis": __version__, "spec": json.dumps(model.spec.to_json()),
              "classes": json.dumps(list(model.classes)), "grid": json.dumps(list(prior.grid)),
-             "codes": str(prior.codes), "taps": json.dumps(list(taps.shape[1:])),
-             "memory": json.dumps(list(memory.shape[1:]))}  # fmt: skip
+             "codes": str(prior.codes), "distances": json.dumps(prior.distances),
+             "taps": json.dumps(list(taps.shape[1:])), "memory": json.dumps(list(memory.shape[1:]))}  # fmt: skip
     contents = []
     for proto in (step, decoder):
         onnx.helper.set_model_props(proto, about)
@@ -166,17 +171,14 @@ def follow(
     session: Any, prior: Any, tokens: NDArray[np.int64], labels: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
     """Logits `[N, h * w, codes]` of given tokens `[N, h, w]`, step by step from the file."""
-    count, (height, width) = len(tokens), prior.grid
-    state = [value.numpy() for value in prior.blocks[0].first_state(count, torch.zeros(1))]
-    state = [np.stack([value] * len(prior.blocks), 1).astype(np.float32) for value in state]
-    outside, found = np.full(count, prior.codes), []
-    for y in range(height):
-        for x in range(width):
-            before = tokens[:, y, x - 1] if x else tokens[:, y - 1, -1] if y else outside
-            above = tokens[:, y - 1, x] if y else outside
-            aside = tokens[:, y - 1, x + 1] if y and x + 1 < width else outside
-            places = before, above, aside, np.full(count, y), np.full(count, x)
-            feed = dict(zip(PLACES, places, strict=True)) | dict(zip(STATES, state, strict=True))
-            logits, *state = session.run(None, feed if labels is None else {**feed, LABELS: labels})
-            found.append(logits)
+    count, (_, width) = len(tokens), prior.grid
+    state = [value.numpy() for value in _stacked([block.first_state(count, torch.zeros(1)) for block in prior.blocks])]
+    framed, found = prior.framed(torch.from_numpy(tokens)).numpy(), []
+    near = prior.frame - np.array(prior.distances)
+    for at in range(tokens[0].size):
+        row, column = divmod(at, width)
+        feed = {"near": framed[:, near + at], "row": np.full(count, row), "column": np.full(count, column)}
+        feed |= dict(zip(STATES, state, strict=True))
+        logits, *state = session.run(None, feed if labels is None else {**feed, LABELS: labels})
+        found.append(logits)
     return np.stack(found, 1)

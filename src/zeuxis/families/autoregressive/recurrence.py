@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from zeuxis.nn.scan import scan
 
 TAPS = 4  # of the causal convolution
+NEIGHBOURS = 6  # tokens before one that its input holds
 SHARPNESS = 8.0  # c in log a = -c softplus(decay) sigmoid(r) (Eq. 4)
 
 
 class State(NamedTuple):
-    """What a block keeps from token to token: the last inputs of its convolution `[N, TAPS - 1, E]`, and the
-    recurrence `[N, E]`."""
+    """What a block keeps from token to token: the TAPS - 1 last inputs of its convolution, oldest first, and the
+    recurrence, all `[N, D]`."""
 
-    taps: Tensor
+    taps: tuple[Tensor, ...]
     memory: Tensor
 
 
@@ -73,50 +74,72 @@ class Block(nn.Module):
     def step(self, x: Tensor, state: State, rate: Tensor) -> tuple[Tensor, State]:
         """One token `[N, D]`."""
         value, output, decay, scale = self.gates(x, rate)
-        taps = torch.cat([state.taps, value[:, None]], dim=1)
-        mixed = (taps * self.taps).sum(1)
+        mixed = value * self.taps[-1]
+        for before, weight in zip(state.taps, self.taps, strict=False):
+            mixed = torch.addcmul(mixed, before, weight.to(mixed.dtype))
         memory = torch.addcmul(scale * mixed, decay, state.memory)
-        return self.feed_forward(x + self.out(memory * output)), State(taps[:, 1:], memory)
+        return self.feed_forward(x + self.out(memory * output)), State((*state.taps[1:], value), memory)
 
     def first_state(self, count: int, like: Tensor) -> State:
         """Before the first token."""
-        return State(like.new_zeros(count, TAPS - 1, self.width), like.new_zeros(count, self.width))
+        zero = like.new_zeros(count, self.width)
+        return State((zero,) * (TAPS - 1), zero)
 
 
 class RecurrentPrior(nn.Module):
     """Logits of every token of a grid `[h, w]` in raster order, given those before it and (maybe) a class.
 
-    The network is told the token before, those above and above to the right, and where it is; all else is in its state.
-    Label `classes` stands for no class, for guidance.
+    The network is told its neighbours and where it is; all else is in its state. What a lookup tells it, it need not
+    compute: with six neighbours in place of three, two blocks come to within a hundredth of the nats of three
+    (measured on tokens of Fashion-MNIST). Label `classes` stands for no class, for guidance.
     """
 
     def __init__(self, grid: tuple[int, int], codes: int, width: int, layers: int, expand: int, classes: int) -> None:
         super().__init__()
         self.grid, self.codes = grid, codes
-        # Index `codes` is outside of the grid. One product of three embeddings' sum costs nothing.
-        self.before, self.above, self.aside = (nn.Embedding(codes + 1, width) for _ in range(3))
+        # How long before a token its neighbours are: to the left, above and around that, in raster order.
+        above = grid[1]
+        self.distances = [max(1, distance) for distance in (1, 2, above - 1, above, above + 1, 2 * above)]
+        # A part of the table for each; index `codes` of each stands for what is before the first token.
+        self.near = nn.Embedding(NEIGHBOURS * (codes + 1), width)
         self.row, self.column = (nn.Parameter(torch.randn(side, width) * 0.02) for side in grid)
         self.label = nn.Embedding(classes + 1, width) if classes else None
-        for embedding in (self.before, self.above, self.aside, *([self.label] if self.label else [])):
-            nn.init.normal_(embedding.weight, std=0.3)
+        nn.init.normal_(self.near.weight, std=0.5 * NEIGHBOURS**-0.5)
+        if self.label is not None:
+            nn.init.normal_(self.label.weight, std=0.3)
         self.blocks = nn.ModuleList(Block(width, expand) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, codes)
         nn.init.normal_(self.head.weight, std=0.02)
 
-    def inputs(self, tokens: Tensor, labels: Tensor | None) -> Tensor:
-        """Tokens `[N, h, w]` -> what the first block gets, `[N, h * w, D]`."""
-        before = F.pad(tokens.flatten(1), (1, 0), value=self.codes)[:, :-1].view_as(tokens)
-        above = F.pad(tokens, (0, 1, 1, 0), value=self.codes)[:, :-1]  # [N, h, w + 1]
-        x = self.before(before) + self.above(above[:, :, :-1]) + self.aside(above[:, :, 1:])
-        x = x + self.row[:, None] + self.column
+    def inputs(self, tokens: Tensor, labels: Tensor | None, hidden: Tensor | None = None) -> Tensor:
+        """Tokens `[N, h, w]`, and maybe which neighbours of each are hidden, bool `[N, h * w, NEIGHBOURS]` -> what the
+        first block gets, `[N, h * w, D]`."""
+        framed, length = self.framed(tokens), tokens[0].numel()
+        near = torch.stack([framed[:, self.frame - distance :][:, :length] for distance in self.distances], dim=-1)
+        near = near if hidden is None else near.masked_fill(hidden, self.codes)
+        x = self.lookup(near).unflatten(1, self.grid) + self.row[:, None] + self.column
         if self.label is not None:
             x = x + self.label(labels)[:, None, None]
         return x.flatten(1, 2)
 
-    def forward(self, tokens: Tensor, labels: Tensor | None) -> Tensor:
-        """Tokens `[N, h, w]` -> logits `[N, h * w, codes]`."""
-        x = self.inputs(tokens, labels)
+    @property
+    def frame(self) -> int:
+        """The longest distance of a neighbour."""
+        return max(self.distances)
+
+    def framed(self, tokens: Tensor) -> Tensor:
+        """Tokens `[N, h, w]` in raster order after as many that stand for none, `[N, frame + h * w]`."""
+        return F.pad(tokens.flatten(1), (self.frame, 0), value=self.codes)
+
+    def lookup(self, near: Tensor) -> Tensor:
+        """Neighbours `[N, ..., NEIGHBOURS]` -> the sum of what the table says of each `[N, ..., D]`."""
+        parts = torch.arange(NEIGHBOURS, device=near.device) * (self.codes + 1)
+        return cast(Tensor, self.near(near + parts).sum(-2))
+
+    def forward(self, tokens: Tensor, labels: Tensor | None, hidden: Tensor | None = None) -> Tensor:
+        """Tokens `[N, h, w]` -> logits `[N, h * w, codes]`; of each token's neighbours, the `hidden` are not told."""
+        x = self.inputs(tokens, labels, hidden)
         for block in self.blocks:
             x = block(x)
         return cast(Tensor, self.head(self.norm(x)))
@@ -134,16 +157,16 @@ class PriorWalk:
         self.blocks = cast("list[Block]", list(prior.blocks))
         self.rates = [block.rate() for block in self.blocks]
         self.states = [block.first_state(len(canvas), prior.head.weight) for block in self.blocks]
-        self.outside = torch.full_like(canvas[:, 0, 0], prior.codes)
+        self.framed = prior.framed(canvas)
+        self.near = prior.frame - torch.tensor(prior.distances, device=canvas.device)
         self.label = None if prior.label is None else prior.label(labels)
 
     def logits(self, y: int, x: int) -> Tensor:
         """`[N, codes]` at a place; called once for each in raster order, when the canvas holds all before it."""
-        prior, canvas = self.prior, self.canvas
-        before = canvas[:, y, x - 1] if x else canvas[:, y - 1, -1] if y else self.outside
-        above = canvas[:, y - 1, x] if y else self.outside
-        aside = canvas[:, y - 1, x + 1] if y and x + 1 < canvas.shape[2] else self.outside
-        hidden = prior.before(before) + prior.above(above) + prior.aside(aside) + (prior.row[y] + prior.column[x])
+        prior, at = self.prior, y * self.canvas.shape[2] + x
+        if at:
+            self.framed[:, prior.frame + at - 1] = self.canvas.flatten(1)[:, at - 1]
+        hidden = prior.lookup(self.framed[:, self.near + at]) + prior.row[y] + prior.column[x]
         if self.label is not None:
             hidden = hidden + self.label
         for index, block in enumerate(self.blocks):

@@ -17,7 +17,7 @@ from zeuxis.config import Config, ImageSpec
 from zeuxis.errors import UserError
 from zeuxis.families.autoregressive.method import MakesNetwork, Method
 from zeuxis.families.autoregressive.outputs import choose
-from zeuxis.families.autoregressive.recurrence import PriorWalk, RecurrentPrior
+from zeuxis.families.autoregressive.recurrence import NEIGHBOURS, PriorWalk, RecurrentPrior
 from zeuxis.families.base import Batch, Networks, Noise, Phase, RenderOptions, Stage, TrainingConfig
 from zeuxis.nn.codec import Codec
 from zeuxis.nn.quantise import FSQ, VQ, fsq_levels
@@ -47,10 +47,13 @@ class TokensConfig(Config):
 class TokensObjective(Config):
     """`codec_share` of the run trains the codec; 0 leaves it as `--init` gave it (a `vae/fsq` or `vae/vq` with the
     same codec settings). `label_drop` of the pictures hide their class from the prior, so that it can be guided
-    away from pictures of any class (Ho & Salimans 2022, arXiv 2207.12598)."""
+    away from pictures of any class (Ho & Salimans 2022, arXiv 2207.12598). `token_drop` of the neighbours that the
+    prior is told in training are hidden, so that it does not learn the training pictures' tokens by heart (as words
+    are dropped by Bowman et al. 2016, arXiv 1511.06349, section 3.1)."""
 
     codec_share: float = Field(default=0.3, ge=0, lt=1)
     label_drop: float = Field(default=0.1, ge=0, lt=1)
+    token_drop: float = Field(default=0.1, ge=0, lt=1)
 
 
 def factor_of(config: TokensConfig, spec: ImageSpec) -> int:
@@ -162,7 +165,8 @@ class Tokens(Method):
         labels = batch.labels
         if labels is not None:
             labels = torch.where(noise["drop"] < self.objective.label_drop, self.classes, labels)
-        logits = networks["prior"](tokens.long(), labels).float()
+        hidden = noise["hide"] < self.objective.token_drop
+        logits = networks["prior"](tokens.long(), labels, hidden).float()
         nats = F.cross_entropy(logits.flatten(0, 1), tokens.long().flatten(), reduction="none").view(len(tokens), -1)
         # What is not finite in the pictures or the noise must not pass unseen: tokens are whole numbers.
         odd = sum(value.flatten(1).sum(1) if value.dim() > 1 else value for value in noise.values())
@@ -184,9 +188,12 @@ class Tokens(Method):
 
     # -- sampling --------------------------------------------------------------------------------------------------
     def noise(self, count: int, generator: torch.Generator, purpose: Literal["train", "sample"]) -> Noise:
-        """One uniform number per token to sample by `[N, h, w]`; in training one per picture for the label's drop."""
+        """One uniform number per token to sample by `[N, h, w]`; in training one per picture for the label's drop, and
+        one for each neighbour of each token."""
         if purpose == "train":
-            return {"drop": torch.rand(count, generator=generator)}
+            near = self.steps_per_picture, NEIGHBOURS
+            return {"drop": torch.rand(count, generator=generator),
+                    "hide": torch.rand(count, *near, generator=generator)}  # fmt: skip
         return {"uniforms": torch.rand(count, *self.grid, generator=generator)}
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:
