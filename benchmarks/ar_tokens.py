@@ -123,12 +123,18 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist", help="digits are quick: to see that it works")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--sheets", type=Path, help="folder for a sheet of samples of each")
+    parser.add_argument("--only", choices=["samples", "prior"], help="one of the two")
+    parser.add_argument("--model", type=Path, help="of `--only prior`: a model folder whose codec makes the tokens")
     parser.add_argument("--extra", nargs=argparse.REMAINDER, default=[], help="more options for `zeuxis train`")
     asked = parser.parse_args()
     for seed in range(asked.seeds):
         with tempfile.TemporaryDirectory() as temporary:
-            model = samples(asked, seed, Path(temporary))
-            prior(asked, seed, model)
+            if asked.only == "prior":
+                model = load_model(asked.model) if asked.model else train(asked.tokens, seed, asked, Path(temporary))
+            else:
+                model = samples(asked, seed, Path(temporary))
+            if asked.only != "samples":
+                prior(asked, seed, model)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def methods(
     return {
         "compose": lambda: composed(steps),
         "compose, blend soft": lambda: composed(steps, "soft"),
+        "compose, blend kept": lambda: composed(steps, "kept"),
         "raw collage": lambda: made,
         "nearest training picture": lambda: nearest(made, known, bank),
         "blurred collage": lambda: blurred(made),

@@ -20,7 +20,9 @@ from zeuxis.data import Dataset, open_dataset
 from zeuxis.errors import RunFault, StateError, UserError
 from zeuxis.families.gan.objective import GAN
 from zeuxis.files import read_json_lines
+from zeuxis.images import to_float
 from zeuxis.planning import Plan
+from zeuxis.randomness import generator_for
 from zeuxis.runs import RunFolder
 from zeuxis.training import Outcome, Training
 
@@ -208,6 +210,26 @@ def test_run_folder_holds_what_was_promised(begin: Begin, digits: Dataset) -> No
     assert model.classes == digits.classes and sum(model.class_counts) == len(digits.train)
     config = json.loads((outcome.folder / "config.json").read_text())
     assert config["format_version"] == 1 and config["resolved"]["precision"] == "float32"
+
+
+@pytest.mark.parametrize("model", ["tokens/tiny", "pixelcnn/tiny"])
+def test_what_has_nats_is_chosen_by_those_of_validation_pictures(begin: Begin, digits: Dataset, model: str) -> None:
+    def never(pictures: object) -> tuple[str, float]:
+        raise AssertionError("samples of it scatter too much")
+
+    outcome = begin(model=model, snapshots=2).run(score=never)
+    values = [row["value"] for row in read_json_lines(outcome.folder / "metrics.jsonl")]
+    loaded = load_model(outcome.folder)
+    images = to_float(torch.from_numpy(digits.val.all()))
+    with torch.no_grad():
+        if model.startswith("tokens"):
+            tokens = loaded.networks["quantiser"](loaded.networks["encoder"](images, None))[1]
+            log_p = loaded.networks["prior"](tokens, None).log_softmax(-1)
+            nats = -log_p.gather(2, tokens.flatten(1)[..., None]).sum((1, 2))
+        else:
+            nats = -loaded.family.log_likelihood(loaded.networks, images, None, generator_for("likelihood"))
+    assert len(values) == 2 and outcome.best == ("nll_val", min(values))
+    assert abs(float(nats.mean()) - min(values)) < 1e-3 * min(values)
 
 
 def test_a_conditional_model_needs_classes(begin: Begin, pictures: Callable[..., np.ndarray]) -> None:

@@ -72,8 +72,8 @@ class Selection:
         scored: Scored | None = None
         if model.family.context:
             scored = prediction_score(model, self.dataset.val, self.device)
-        elif score and model.family.exact_likelihood and len(self.dataset.val):
-            # What was trained is what is asked for, and a thousand pictures drawn value by value would take minutes.
+        elif score and model.family.chosen_by_nats and len(self.dataset.val):
+            # What was trained is what is asked for; and a thousand pictures drawn value by value would take minutes.
             scored = "nll_val", held_out_nats(model, self.dataset.val, LIKELIHOOD_PICTURES, self.device)
         elif score:
             scored = score(_kept(sampler(range(10**9)), first))
@@ -96,7 +96,7 @@ class Selection:
 
     def untrained(self, model: Model, score: Score | None) -> dict[str, float]:
         """What the score says of networks that have learned nothing, roughly: what the watchdog measures losses by."""
-        if score is None or model.family.context or model.family.exact_likelihood:
+        if score is None or model.family.context or model.family.chosen_by_nats:
             return {}
         pictures = np.concatenate(list(Sampler(model, self.device)(range(DIVERSITY_PICTURES))))
         return {"untrained": score(repeat(pictures))[1]}

@@ -270,6 +270,11 @@ class Family(ABC):
         return False
 
     @property
+    def chosen_by_nats(self) -> bool:
+        """Whether snapshots are compared by `nats` of validation pictures rather than by samples."""
+        return self.exact_likelihood
+
+    @property
     def likelihood_unit(self) -> str:
         """What `log_likelihood` is of (or bounds): `continuous` is a density on the [-1, 1] scale, `discrete` the
         probability of the 8-bit levels, `none` neither."""
@@ -340,6 +345,10 @@ class Family(ABC):
     ) -> Tensor:
         """Log likelihood in nats (or a lower bound of it, as the family states) `[N]`."""
         raise NotImplementedError(f"{self.name} has no log_likelihood")
+
+    def nats(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        """What the last stage minimises of given pictures, nats `[N]`, of a family that is `chosen_by_nats`."""
+        raise NotImplementedError(f"{self.name} is not chosen by nats")
 
     def complete(
         self, networks: Networks, images: Tensor, known: Tensor, labels: Tensor | None, noise: Noise,

@@ -137,8 +137,8 @@ def classified_right(model: ModelLike, split: Split, most: int, device: str | to
 
 @torch.inference_mode()
 def held_out_nats(model: ModelLike, split: Split, most: int, device: str | torch.device) -> float:
-    """Mean negative log likelihood in nats of up to `most` pictures spread over the split, for models that have it
-    exactly; only pictures with a class for a model that needs one. NaN without any."""
+    """Mean `nats` of up to `most` pictures spread over the split, of a model that is chosen by them; only of those with
+    a class for a model that needs one. NaN without any."""
     places = np.flatnonzero(split.labels >= 0) if model.classes else np.arange(len(split))
     places = places[split_positions(len(places), min(most, len(places)))]
     total = 0.0
@@ -146,8 +146,7 @@ def held_out_nats(model: ModelLike, split: Split, most: int, device: str | torch
         chosen = places[start : start + CHUNK]
         images = to_float(torch.from_numpy(split.take(chosen)).to(device))
         labels = torch.from_numpy(split.labels[chosen]).to(device) if model.classes else None
-        found = model.family.log_likelihood(model.networks, images, labels, generator_for("likelihood"))
-        total -= float(found.double().sum())
+        total += float(model.family.nats(model.networks, images, labels).double().sum())
     return total / len(places) if len(places) else float("nan")
 
 

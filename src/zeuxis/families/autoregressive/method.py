@@ -29,6 +29,7 @@ class Method(ABC):
     objective_config: ClassVar[type[Config]]
     training_config: ClassVar[type[TrainingConfig]] = TrainingConfig
     exact_likelihood: ClassVar[bool] = False  # whether `log_likelihood` is log p itself and not a bound
+    chosen_by_nats: ClassVar[bool] = False
     # May depend on the settings: set in `__init__` where they do.
     capabilities: frozenset[str] = frozenset()
     render_options: tuple[str, ...] = ()
@@ -87,6 +88,9 @@ class Method(ABC):
         self, networks: Networks, images: Tensor, labels: Tensor | None, known: Tensor | None = None
     ) -> Tensor:
         raise NotImplementedError("autoregressive has no log_likelihood")
+
+    def nats(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        raise NotImplementedError("autoregressive is not chosen by nats")
 
     def complete(
         self, networks: Networks, images: Tensor, known: Tensor, labels: Tensor | None, noise: Noise,

@@ -49,6 +49,10 @@ class Autoregressive(Family):
         return self.method.exact_likelihood
 
     @property
+    def chosen_by_nats(self) -> bool:
+        return self.method.chosen_by_nats
+
+    @property
     def steps_per_picture(self) -> int:
         return self.method.steps_per_picture
 
@@ -95,6 +99,9 @@ class Autoregressive(Family):
     ) -> Tensor:
         """Exact, so neither `generator` nor `samples` matter where `exact_likelihood` says so."""
         return self.method.log_likelihood(networks, images, labels)
+
+    def nats(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.method.nats(networks, images, labels)
 
     def complete(
         self, networks: Networks, images: Tensor, known: Tensor, labels: Tensor | None, noise: Noise,

@@ -100,6 +100,7 @@ class Pixels(Method):
 
     objective_config: ClassVar[type[Config]] = PixelsConfig
     exact_likelihood: ClassVar[bool] = True
+    chosen_by_nats: ClassVar[bool] = True
     capabilities = frozenset({"log_likelihood", "complete"})
     render_options = ("temperature",)
 
@@ -171,6 +172,9 @@ class Pixels(Method):
                         pixel = torch.where(known[:, :, y, x], images[:, :, y, x], pixel)
                     canvas[:, :, y, x] = pixel
         return canvas
+
+    def nats(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        return -self.log_likelihood(networks, images, labels)
 
     def log_likelihood(
         self, networks: Networks, images: Tensor, labels: Tensor | None, known: Tensor | None = None

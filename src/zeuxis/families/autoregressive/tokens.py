@@ -102,6 +102,7 @@ class Tokens(Method):
     """Two stages: `codec` (pictures to tokens and back), then `prior` (tokens given the tokens before)."""
 
     objective_config: ClassVar[type[Config]] = TokensObjective
+    chosen_by_nats: ClassVar[bool] = True  # the kernel distance of a thousand samples scatters by a tenth and more
     capabilities = frozenset({"encode", "decode", "reconstruct", "complete"})
     render_options: tuple[str, ...] = ("temperature", "top_k", "top_p")
 
@@ -165,13 +166,20 @@ class Tokens(Method):
         labels = batch.labels
         if labels is not None:
             labels = torch.where(noise["drop"] < self.objective.label_drop, self.classes, labels)
-        hidden = noise["hide"] < self.objective.token_drop
-        logits = networks["prior"](tokens.long(), labels, hidden).float()
-        nats = F.cross_entropy(logits.flatten(0, 1), tokens.long().flatten(), reduction="none").view(len(tokens), -1)
+        nats = self._nats(networks, tokens.long(), labels, noise["hide"] < self.objective.token_drop)
         # What is not finite in the pictures or the noise must not pass unseen: tokens are whole numbers.
         odd = sum(value.flatten(1).sum(1) if value.dim() > 1 else value for value in noise.values())
         watched = nats.sum(1) + 0 * batch.images.flatten(1).sum(1) + 0 * odd
         return {"loss": watched, "nats per token": nats.mean(1)}
+
+    def _nats(self, networks: Networks, tokens: Tensor, labels: Tensor | None, hidden: Tensor | None = None) -> Tensor:
+        """Of each token given those before, `[N, h * w]`."""
+        logits = networks["prior"](tokens, labels, hidden).float()
+        return F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(len(tokens), -1)
+
+    def nats(self, networks: Networks, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Of the pictures' tokens: of the pictures themselves nothing is known, since many may have the same tokens."""
+        return self._nats(networks, self._tokens(networks, images), labels).sum(1)
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
         if phase.name == "codec" and self.objective.codec_share > 0:
