@@ -32,7 +32,7 @@ COMMANDS = {
     # Long ones, only where they are named: made with OMP_NUM_THREADS=1.
     "fashion-gan": ["train", "fashion-mnist", "--budget", "30m"],
     "fashion-vae": ["train", "fashion-mnist", "--model", "vae", "--budget", "8m"],
-    "fashion-tokens": ["train", "fashion-mnist", "--model", "tokens", "--budget", "24m"],
+    "fashion-tokens": ["train", "fashion-mnist", "--model", "tokens", "--budget", "30m"],
 }
 USUAL = ("demo", "vae", "tokens", "pixelcnn")
 # All networks of a family after as long on Fashion-MNIST, two rows of samples each: parts `gan-networks`, ...
