@@ -48,6 +48,7 @@ def samples(asked: argparse.Namespace, seed: int, out: Path) -> Model:
         options = render_options(model, temperature=asked.temperature) if name == asked.tokens else None
         pictures = np.concatenate(list(Sampler(model)(range(asked.num), options=options)))
         rows = evaluate([pictures], dataset, num=asked.num, metrics=("fd", "kid", "pr", "dc"))
+        rows = [row for row in rows if row.reference == "test"]  # there is one for training pictures beside it
         row = {row.metric: round(row.value, 5) for row in rows}
         row |= {f"{row.metric}_floor": round(row.floor, 5) for row in rows if row.floor is not None}
         values[name] = next(row.value for row in rows if row.metric.startswith("fd"))

@@ -55,6 +55,7 @@ def train_peer(minutes: float, seed: int, file: Path, threads: int) -> None:
 def judged(who: str, samples: np.ndarray, dataset: Dataset, features: list[str]) -> dict[str, float]:
     """What the metrics say of uint8 `[N, 1, 28, 28]`, by `METRIC_WHO`, and of real pictures by `METRIC_floor`."""
     rows = evaluate([samples], dataset, num=NUM, metrics=METRICS, features=features)
+    rows = [row for row in rows if row.reference == "test"]  # there is one for training pictures beside it
     found = {f"{row.metric}_{who}": round(row.value, 5) for row in rows}
     return found | {f"{row.metric}_floor": round(row.floor, 5) for row in rows if row.floor is not None}
 
