@@ -90,8 +90,7 @@ class RecurrentPrior(nn.Module):
     """Logits of every token of a grid `[h, w]` in raster order, given those before it and (maybe) a class.
 
     The network is told its neighbours and where it is; all else is in its state. What a lookup tells it, it need not
-    compute: with six neighbours in place of three, blocks of two thirds of the size come to the same nats (measured on
-    tokens of Fashion-MNIST). Label `classes` stands for no class, for guidance.
+    compute. Label `classes` stands for no class, for guidance.
     """
 
     def __init__(self, grid: tuple[int, int], codes: int, width: int, layers: int, expand: int, classes: int) -> None:
