@@ -96,7 +96,7 @@ class RecurrentPrior(nn.Module):
     def __init__(self, grid: tuple[int, int], codes: int, width: int, layers: int, expand: int, classes: int) -> None:
         super().__init__()
         self.grid, self.codes = grid, codes
-        # How long before a token its neighbours are: to the left, above and around that, in raster order.
+        # How long before a token its neighbours are, in raster order: two to the left, three above, one above these.
         above = grid[1]
         self.distances = [max(1, distance) for distance in (1, 2, above - 1, above, above + 1, 2 * above)]
         # A part of the table for each; index `codes` of each stands for what is before the first token.
