@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zeuxis.errors import UserError, ZeuxisError
+from zeuxis.shared_memory import SharedMemory
 
 PATIENCE = timedelta(days=1)  # a process that died is noticed by its connection; others may wait for a long snapshot
 MEETING = timedelta(minutes=30)  # processes of a cluster do not all start at the same moment
@@ -85,19 +86,29 @@ class World:
 class Group(World):
     """One of several processes."""
 
-    def __init__(self, rank: int, size: int) -> None:
+    def __init__(self, rank: int, size: int, one_machine: bool = False) -> None:
         self.rank, self.size = rank, size
+        self.memory = SharedMemory(rank, size, self.share, self._all_reduce) if one_machine else None
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """See `World.sum_`."""
-        _heard(lambda: dist.all_reduce(tensor))
+        memory = self.memory
+        if memory is None or not _heard(lambda: memory.add_(tensor)):
+            self._all_reduce(tensor)
         return tensor
 
     def stack(self, tensor: Tensor) -> Tensor:
         """See `World.stack`."""
+        tensor, memory = tensor.contiguous(), self.memory
+        rows = None if memory is None else _heard(lambda: memory.gather(tensor))
+        if rows is not None:
+            return rows.view(self.size, *tensor.shape)
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        _heard(lambda: dist.all_gather(parts, tensor.contiguous()))
+        _heard(lambda: dist.all_gather(parts, tensor))
         return torch.stack(parts)
+
+    def _all_reduce(self, tensor: Tensor) -> None:
+        _heard(lambda: dist.all_reduce(tensor))
 
     def share(self, value: T | None) -> T:
         """See `World.share`."""
@@ -161,7 +172,7 @@ def join(device: str) -> World:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     _heard(lambda: _begin(backend, rank, size))
-    _world = Group(rank, size)
+    _world = Group(rank, size, one_machine=here == size)
     return _world
 
 
@@ -221,10 +232,10 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _heard(call: Callable[[], object]) -> None:
+def _heard(call: Callable[[], T]) -> T:
     """Runs a collective; where another process is gone, one line instead of gloo's."""
     try:
-        call()
+        return call()
     except (RuntimeError, dist.DistError) as error:
         reason = str(error).splitlines()[0][:200]
         raise LostProcessError(f"another process of this training was lost: the state saved last stays, and the same "

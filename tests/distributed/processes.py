@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,22 +17,24 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from zeuxis import shared_memory
 from zeuxis.checkpoint import Model, StateStore
 from zeuxis.config import TrainOptions
 from zeuxis.data import open_dataset
-from zeuxis.distributed import Clock, current, join, leave, spread
+from zeuxis.distributed import Clock, Group, LostProcessError, current, join, leave, spread
 from zeuxis.families.gan.objective import GAN
 from zeuxis.files import read_json_lines
 from zeuxis.nn.together import BatchNorm2d, batch_mean, gather, total
 from zeuxis.sampling import Sampler
+from zeuxis.shared_memory import SMALL, SharedMemory
 from zeuxis.training import Training, start
 
 COMMON = {"precision": "float32", "kernels": "plain", "snapshots": 1, "device": "cpu"}
-SMALL = {"network.width": 8, "network.max_width": 8}
+NARROW = {"network.width": 8, "network.max_width": 8}
 # name -> options: 200 steps of what is compared most closely, 50 of the others.
 RUNS: dict[str, dict[str, Any]] = {
     "mlp": {"model": "gan/mlp/tiny", "batch": 9, "kimg": 1.8, "mirror": True, "conditional": True},
-    "batchnorm": {"model": "dcgan/radford", "batch": 8, "kimg": 1.6, "settings": SMALL},
+    "batchnorm": {"model": "dcgan/radford", "batch": 8, "kimg": 1.6, "settings": NARROW},
     "minibatch": {"model": "gan/mlp/tiny", "batch": 8, "kimg": 0.4,
                   "settings": {"objective.minibatch_kernels": 3, "objective.generator": "feature matching"}},
     "unequal": {"model": "gan/mlp/tiny", "batch": 10, "kimg": 0.5},
@@ -122,6 +125,69 @@ def words(folder: Path) -> None:
     readings = world.stack(torch.tensor([clock()], dtype=torch.float64))
     assert (readings == readings[0]).all()
     assert [world.slice(7), world.largest(7)] == [slice(0, 3) if world.rank == 0 else slice(3, 7), 4]
+
+
+def sums(folder: Path) -> None:
+    """What is added up in memory that all processes see, and without it where there is not enough."""
+    world = current()
+    assert isinstance(world, Group)
+    generator = torch.Generator().manual_seed(0)
+
+    def check(numbers: int, dtype: torch.dtype = torch.float32) -> None:
+        parts = (torch.randn(world.size, numbers, 3, generator=generator) * 100).to(dtype)
+        for turn in range(1, 4):
+            found = world.sum_(parts[world.rank] * turn)
+            torch.testing.assert_close(found, (parts * turn).sum(0), rtol=1e-5, atol=1e-3)
+            everyone = world.stack(found)
+            assert everyone.shape == parts.shape and (everyone == everyone[0]).all(), "equal to the bit"
+        assert torch.equal(world.stack(parts[world.rank]), parts)
+
+    def rooms() -> tuple[bool, bool]:
+        """Whether there is memory for a few numbers, for many."""
+        assert world.memory is not None
+        few, many = torch.ones(3), torch.ones(SMALL)
+        found = world.memory.add_(few), world.memory.add_(many)
+        assert all(int(sum_[0]) == (world.size if done else 1) for sum_, done in zip((few, many), found, strict=True))
+        return found
+
+    for memory in (world.memory, SharedMemory(world.rank, world.size, world.share, world._all_reduce, str(folder))):
+        world.memory = memory
+        for numbers in (1, 700, SMALL, 3 * SMALL + 1, 2 * SMALL):  # few, many, more, and fewer than there is room for
+            check(numbers)
+        check(5, torch.float64)
+        check(SMALL, torch.int64)
+        world.sum_(torch.tensor(1.0)), world.sum_(torch.zeros(0)), world.stack(torch.zeros(2, 0))
+    if not shared_memory.HERE:
+        return
+    assert rooms() == (True, True) and not list(folder.glob("zeuxis-*")), "nothing is left behind"
+    world.wait()  # until all have looked
+    # One process cannot open the larger file; or any; or there is no folder for them.
+    opened = shared_memory._open
+    for most, expected in ((40_000 * world.size, (True, False)), (0, (False, False))):
+        world.memory = SharedMemory(world.rank, world.size, world.share, world._all_reduce, str(folder))
+        if world.rank == world.size - 1:
+            shared_memory._open = lambda path, count, most=most: opened(path + "?" * (count > most), count)
+        assert rooms() == rooms() == expected
+        check(SMALL)
+        assert not list(folder.glob("zeuxis-*"))
+        world.wait()
+    shared_memory._open = opened
+    world.memory = SharedMemory(world.rank, world.size, world.share, world._all_reduce, str(folder / "nowhere"))
+    assert rooms() == (False, False)
+    check(7)
+
+
+def ends(folder: Path) -> None:
+    """One process ends without a word; the others notice it where they wait for it."""
+    world = current()
+    world.wait()
+    if world.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        world.sum_(torch.ones(3))
+    except LostProcessError as error:
+        (folder / f"lost{world.rank}.txt").write_text(str(error))
+    os._exit(0)
 
 
 def trainings(folder: Path) -> None:

@@ -33,7 +33,7 @@ def compare(one: Path, several: Path) -> None:
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    together("words+trainings+drawings", tmp_path, 2)
+    together("words+sums+trainings+drawings", tmp_path, 2)
     assert [json.loads((tmp_path / f"done{rank}.json").read_text()) for rank in (0, 1)] == [1, 1]
     for name in ("mlp", "batchnorm", "minibatch", "vae"):
         train(name, tmp_path / "one")
@@ -53,9 +53,16 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
 
 
 def test_four_processes_with_unequal_parts_of_a_batch(tmp_path: Path) -> None:
-    together("four", tmp_path, 4)
+    together("sums+four", tmp_path, 4)
     train("unequal", tmp_path / "one")
     compare(tmp_path / "one" / "unequal", tmp_path / "together" / "unequal")
     # What was not finite in one process is skipped by all.
     _, rows = last(tmp_path / "broken" / "minibatch")
     assert rows[-1]["skipped steps"] == 2, "both phases of one step"
+
+
+def test_a_process_that_ended_is_noticed_by_those_who_wait_for_it(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):  # one of them was killed
+        together("ends", tmp_path, 3)
+    for rank in (0, 2):
+        assert "another process of this training was lost" in (tmp_path / f"lost{rank}.txt").read_text()

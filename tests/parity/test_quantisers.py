@@ -40,6 +40,38 @@ def test_fsq_takes_the_nearest_level_and_passes_the_gradient_of_the_bound() -> N
     torch.testing.assert_close(z.grad[:, 0], (1 + 1e-3) * (1 - torch.tanh(z[:, 0]).square()))
 
 
+def test_crowding_is_the_divergence_of_the_codes_from_equal_frequencies() -> None:
+    quantiser = FSQ((5, 4))
+    z = vectors(2, side=32)
+    assert not quantiser(z)[2]["crowding"].any()  # nothing is known yet
+    quantiser.update()  # the meter's first step counts in full
+    quantiser.eval()
+    crowding = quantiser(z)[2]["crowding"]
+    assert crowding.shape == (2,)
+    entropy = torch.special.entr(quantiser.usage.share).sum()
+    torch.testing.assert_close(crowding.sum() / (2 * 32 * 32), torch.tensor(20.0).log() - entropy)
+
+
+def test_crowding_pulls_each_channel_towards_the_rarer_code() -> None:
+    quantiser = FSQ((5, 4)).eval()
+    z = torch.zeros(1, 2, 1, 2, requires_grad=True)  # the level in the middle, and the second of four or the third
+    tokens = quantiser(z)[1].flatten()
+    assert len(tokens.unique()) == 1
+    middle = int(tokens[0])
+    quantiser.usage.share.fill_(1 / 20)
+    (flat,) = torch.autograd.grad(quantiser(z)[2]["crowding"].sum(), z)
+    assert not flat.any()
+    for neighbour, channel, sign in [(middle - 1, 0, 1), (middle + 1, 0, -1), (middle - 5, 1, 1), (middle + 5, 1, -1)]:
+        quantiser.usage.share.fill_(1 / 20)
+        quantiser.usage.share[neighbour] = 1 / 40
+        (slope,) = torch.autograd.grad(quantiser(z)[2]["crowding"].sum(), z)
+        assert (slope[:, 1 - channel] == 0).all() and (slope[:, channel].sign() == sign).all()
+        bounded = FSQ._bound(z, quantiser._levels(z))
+        (steepness,) = torch.autograd.grad(bounded.sum(), z)
+        expected = sign * torch.tensor(2.0).log() / 2 * steepness[:, channel]  # half: the code to both sides of one
+        torch.testing.assert_close(slope[:, channel], expected)
+
+
 def test_levels_of_a_wanted_number_of_codes() -> None:
     assert fsq_levels(512) == (8, 8, 8) and fsq_levels(1024) == (8, 5, 5, 5) and fsq_levels(2) == (4, 4)
     for size, levels in FSQ_LEVELS.items():

@@ -236,6 +236,16 @@ def test_tokens_there_and_back_are_the_reconstruction(name: str) -> None:
     torch.testing.assert_close(bound, -terms["reconstruction"] - 4 * math.log(size))
 
 
+def test_uneven_codes_cost_what_they_are_said_to() -> None:
+    plain, networks = vae("fsq")
+    weighted, _ = vae("fsq", **{"objective.code_entropy": 0.5})
+    networks["quantiser"].usage.share.copy_(torch.linspace(1, 2, 25) / 37.5)  # type: ignore[union-attr, operator]
+    batch, phase = batch_of(plain, 3), plain.stages()[0].phases[0]
+    without, terms = (family.losses(phase, networks, batch, {}, 1.0) for family in (plain, weighted))
+    assert terms["crowding"].any()
+    torch.testing.assert_close(terms["loss"] - without["loss"], 0.5 * terms["crowding"])
+
+
 # -- fitted priors -----------------------------------------------------------------------------------------------------
 def test_a_mixture_of_one_is_the_normal_of_the_codes() -> None:
     root = randn(5, 5, seed=1)

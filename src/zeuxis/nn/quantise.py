@@ -18,6 +18,7 @@ FSQ_LEVELS: dict[int, tuple[int, ...]] = {
     15360: (8, 8, 8, 6, 5), 64000: (8, 8, 8, 5, 5, 5),
 }  # fmt: skip
 IN_USE = 0.1  # a code is in use while it is taken at least this share of as often as the average code
+RARE = 0.01  # of the average frequency: rarer codes attract no more than this
 DECAY = 0.99  # of the moving averages per step (van den Oord et al. 2017, appendix A.1)
 
 
@@ -82,14 +83,20 @@ class FSQ(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """`z` `[N, D, h, w]`, any range -> quantised float32 of the same shape in [-1, 1] (gradient passed straight
-        through the rounding), tokens int64 `[N, h, w]`, and terms to log."""
+        through the rounding), tokens int64 `[N, h, w]`, and terms: `crowding` `[N]` is log(codes p(token)) in nats,
+        summed, p by the meter; its mean is the divergence of the tokens' frequencies from equal ones, less of which is
+        a larger H[E[q]] (Yu et al. 2023, arXiv 2310.05737, section 3.1, the second term of the entropy penalty)."""
         steps = self._levels(z)
         bounded = self._bound(z.float(), steps)
         whole = bounded + (bounded.round() - bounded).detach()
         tokens = self._tokens(whole.detach(), steps)
         if self.training:
             self.usage.count(tokens)
-        terms = {"codes in use": self.usage.in_use(), "perplexity": self.usage.perplexity()}
+        terms = {
+            "crowding": self._crowding(bounded, tokens, steps).sum(dim=(1, 2)),
+            "codes in use": self.usage.in_use(),
+            "perplexity": self.usage.perplexity(),
+        }
         return whole / (steps // 2), tokens, terms
 
     def nearest(self, quantised: Tensor) -> Tensor:
@@ -110,6 +117,21 @@ class FSQ(nn.Module):
     def update(self) -> None:
         """After a step of the optimiser: closes the meter's step."""
         self.usage.update()
+
+    def _crowding(self, bounded: Tensor, tokens: Tensor, steps: Tensor) -> Tensor:
+        """The excess `[N, h, w]` in log frequency of the codes taken. Its slope along each channel is by the codes one
+        level below and above: an interpolation over all corners of a cell would cost 2^D terms. The meter's average and
+        not the batch: no picture's loss depends on its neighbours."""
+        average = self.usage.share * self.size
+        excess = torch.log(torch.where(average.sum() > 0, average, 1.0).clamp(min=RARE))
+        digits, place, slopes = (bounded.detach().round() + steps // 2).long(), 1, []
+        for channel, level in enumerate(self.levels):
+            below = tokens - place * (digits[:, channel] > 0).long()
+            above = tokens + place * (digits[:, channel] < level - 1).long()
+            slopes.append((excess[above] - excess[below]) * place / (above - below))
+            place *= level
+        moved = bounded - bounded.detach()
+        return excess[tokens] + (torch.stack(slopes, dim=1) * moved).sum(1)
 
     def _levels(self, like: Tensor) -> Tensor:
         return constant(self.levels, like.device).view(-1, 1, 1)  # [D, 1, 1]

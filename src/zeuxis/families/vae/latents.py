@@ -33,7 +33,7 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 class Inference:
     """What one draw z from q(z|x) gives: the decoder's `output`; `kl` of each group in nats `[N]`, in closed form given
     the groups above; `ratio` gives log p(z) - log q(z|x) of the draw itself `[N]`; `terms` to log, of which
-    `commitment` `[N]` belongs to the loss."""
+    `commitment` and `crowding` `[N]` belong to the loss."""
 
     output: Tensor
     kl: dict[str, Tensor]

@@ -52,6 +52,7 @@ class ObjectiveConfig(Config):
     `kl_warmup` of the run; `free_bits` nats of each group's KL term cost nothing (Kingma et al. 2016, arXiv 1606.04934,
     appendix C.8, for each picture). `kl` is taken in closed form or from the draw. `importance` is K of the
     importance-weighted bound (Burda et al. 2015). `commitment` is the weight of a `vq` encoder's distance to its codes.
+    `code_entropy` is the weight of the divergence, in nats, of the frequencies of an `fsq`'s codes from equal ones.
     `latitude` weighs the rows of a panorama by the sphere that they show; the loss is then no bound any more.
     """
 
@@ -63,6 +64,7 @@ class ObjectiveConfig(Config):
     free_bits: float = Field(default=0.0, ge=0)
     importance: int = Field(default=1, ge=1, le=1024)
     commitment: float = Field(default=0.25, ge=0)
+    code_entropy: float = Field(default=0.0, ge=0)
     latitude: bool = False
     prior: PriorName = "standard"
 
@@ -155,6 +157,8 @@ class VAE(Family):
         loss = reconstruction + (weight * cost if objective.kl_warmup or objective.beta != 1 else cost)
         if "commitment" in drawn.terms:
             loss = loss + objective.commitment * drawn.terms["commitment"]
+        if objective.code_entropy and "crowding" in drawn.terms:
+            loss = loss + objective.code_entropy * drawn.terms["crowding"]
         return {"loss": loss, "reconstruction": reconstruction, **drawn.kl, **drawn.terms, "kl": kl}
 
     def _rows(self, device: torch.device) -> Tensor | None:

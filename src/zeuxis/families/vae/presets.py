@@ -101,7 +101,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             about="a grid of tokens out of rounded channels: no codebook to learn or to lose",
             settings={
                 "network": {"codes": 512, "factor": 4, "width": 64, "max_width": 128, "blocks": 1},
-                "objective": {"likelihood": "gaussian", "prior": "mixture"},
+                "objective": {"likelihood": "gaussian", "code_entropy": 1.0, "prior": "mixture"},
                 "training": {"batch": 64, "learning_rate": 1e-3, "warmup": 0.02, "ema": 0.02, "kimg": 500},
             },
         ),
