@@ -68,11 +68,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data", nargs="*", default=["fashion-mnist"])
+    parser.add_argument("--networks", nargs="*", default=["vq", "fsq"])
     parser.add_argument("--reconstruct", metavar="FOLDER", help="PSNR of 64x64 pictures by fsq with 256 tokens")
     asked = parser.parse_args()
     for seed in range(asked.seeds):
         for data in [] if asked.reconstruct else asked.data:
-            for network in ("vq", "fsq"):
+            for network in asked.networks:
                 model = trained(data, f"vae/{network}", asked.minutes, seed, ["objective.prior=standard"])
                 dataset = open_dataset(data)
                 used, even = codes_in_use(model, dataset)

@@ -24,7 +24,8 @@ FOLDER = "/dev/shm"  # Linux's files in memory
 LINE = 64  # bytes that processors hand to each other as one; counts lie apart by as much
 SMALL = 16_384  # bytes: what all processes read of all others; above, each adds up its part
 NUMBERS = (torch.float32, torch.float64, torch.int64)
-LOOKS, YIELDS, NAP = 300, 3000, 5e-4  # looks at the others' counts in a row, then giving way, then in seconds of sleep
+LOOKS, YIELDS = 300, 3000  # looks at the others' counts: in a row, then giving way to whoever has no core
+NAP, LONGEST = 1e-4, 5e-3  # seconds of sleep between two looks after that, longer each time
 CHECK = 0.5  # seconds of waiting after which somebody may be dead
 
 
@@ -87,7 +88,7 @@ class SharedMemory:
             while counts[place] < meetings:
                 looks += 1
                 if looks > LOOKS + YIELDS:
-                    time.sleep(NAP)
+                    time.sleep(min(NAP * (looks - LOOKS - YIELDS), LONGEST))
                     if time.monotonic() - checked > CHECK:
                         checked = time.monotonic()
                         self._check(rank)
