@@ -149,6 +149,25 @@ def test_a_metric_near_its_floor_is_not_judged_by_its_noise() -> None:
         assert watch(healthy_rows(), evaluations) == []
 
 
+def test_a_metric_that_falls_back_is_noticed_at_once_beyond_its_noise() -> None:
+    """Three runs on digits as they were, with standard errors of about 1e-4: two healthy ones, and one of which all but
+    50 pictures were taken away after the fourth evaluation."""
+    for values, fault in (
+        ([40.5, 11.8, 10.0, 3.9, 1.6, 2.8, 3.6, 4.6, 4.0, 7.1], None),
+        ([26.8, 12.5, 9.5, 5.8, 2.7, 1.6, 2.7, 1.4, 1.9, 3.5], None),
+        ([15.4, 3.7, 5.4, 3.8, 10.7, 33.7, 38.8, 38.6, 38.6, 37.0], 99),
+    ):
+        for error, noticed in ((1.2e-4, fault), (3e-4, fault and 119), (0.0, fault)):
+            evaluations = {place: {"metric": value * 1e-4, "metric error": error}
+                           for place, value in zip(range(19, 200, 20), values, strict=True)}  # fmt: skip
+            found = watch(healthy_rows(), evaluations, untrained=0.05)
+            assert [(place, finding.rule) for place, finding in found][:1] == (
+                [(noticed, "falls back")] if noticed else []
+            )
+    without = {place: {"metric": value["metric"]} for place, value in evaluations.items()}
+    assert watch(healthy_rows(), without, untrained=0.05) == [], "no errors are known"
+
+
 def test_what_was_gained_is_counted_from_the_untrained_networks() -> None:
     """Two runs on 3,218 pictures of 64x64, as they were: one that wavers near its best, and one whose discriminator has
     won."""

@@ -31,6 +31,7 @@ JUMP, LEAST_JUMP = 10.0, 0.25  # times how a part's weights usually change in le
 COLLAPSED, FLAT = 0.2, 0.02  # diversity of samples: of the best so far, of the pictures'
 COVERED = 0.5  # coverage, of the best so far
 TWICE, NOTABLE, LOST = 2.0, 0.25, 0.5  # the metric: times its best; shares of all that was gained
+BEYOND_CHANCE = 3.0  # standard errors of a difference
 
 
 @dataclass
@@ -176,6 +177,19 @@ def most_is_lost(history: History) -> str:
     return _worse(history, TWICE, LOST)
 
 
+def falls_back(history: History) -> str:
+    """Between two evaluations the metric has doubled, past what it was in the first half of the run, and not by chance.
+    A share of all that was gained would not show it late in a run, when the metric is small beside where it began."""
+    values, errors = (history.evaluations.get(name, []) for name in ("metric", "metric error"))
+    early = values[: len(values) // 2]
+    if len(early) < 2 or len(errors) != len(values) or not all(map(math.isfinite, values)):
+        return ""
+    before, last = values[-2:]
+    if last <= max(TWICE * before, min(early), before + BEYOND_CHANCE * math.hypot(*errors[-2:])):
+        return ""
+    return f"the metric went from {before:.4g} to {last:.4g}, past what it was in the first half of the run"
+
+
 def _worse(history: History, times: float, share: float) -> str:
     *before, last = history.evaluations.get("metric", [math.nan])
     known = [value for value in before if math.isfinite(value)]
@@ -217,6 +231,7 @@ RULES: dict[str, Rule] = {
     "lost coverage": Rule(lost_coverage, "evaluation"),
     "twice the best": Rule(twice_the_best, "evaluation", in_a_row=2),
     "most is lost": Rule(most_is_lost, "evaluation"),
+    "falls back": Rule(falls_back, "evaluation"),
     "posterior collapse": Rule(posterior_collapse, "statistics", in_a_row=2, warmup=0.25, action="tell"),
     "dead codes": Rule(dead_codes, "statistics", in_a_row=2, warmup=0.25, action="tell"),
 }
@@ -260,8 +275,8 @@ class Watchdog:
         return self._judge("statistics", progress, steps)
 
     def see_evaluation(self, values: Mapping[str, float], progress: float, steps: int) -> Finding | None:
-        """Takes an evaluation: `metric` (lower is better), `coverage` and `diversity` (of 1), as far as there are
-        any."""
+        """Takes an evaluation: `metric` (lower is better) and `metric error`, `coverage` and `diversity` (of 1), as far
+        as there are any."""
         for name, value in values.items():
             self.history.evaluations.setdefault(name, []).append(value)
         return self._judge("evaluation", progress, steps)

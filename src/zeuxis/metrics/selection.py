@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zeuxis.data import Dataset
+from zeuxis.metrics import kernel
 from zeuxis.metrics.base import Pair, Side
 from zeuxis.metrics.extractors import make_extractor, split_features
-from zeuxis.metrics.kernel import kernel_distance
 from zeuxis.metrics.neighbours import DENSITY_K, density_coverage_estimates
 
 LEAST = 20  # pictures on each side: fewer say nothing
@@ -27,7 +27,8 @@ def selection_score(
     Kernel distance to validation pictures (cut from the training split; the test split stays untouched) in a network
     of fixed random weights, so that the extractors that report are never chosen by. Unbiased, so that few validation
     pictures do for it; all snapshots meet the same ones and the same seeds: their differences are steadier than each.
-    Beside it, for the watchdog, `coverage`: the share of validation pictures that the samples come near to.
+    Beside it, for the watchdog: `metric error`, the distance's standard error from the samples (the reference is the
+    same each time), and `coverage`, the share of validation pictures that the samples come near to.
     """
     if len(dataset.val) < LEAST or dataset.spec.frames > 1:  # clips are judged by what follows their first frames
         return None
@@ -35,10 +36,11 @@ def selection_score(
     reference = Side(split_features(extractor, dataset, "val", SELECTION_REFERENCE))
 
     def score(pictures: Iterator[NDArray[np.uint8]]) -> tuple[str, float, dict[str, float]]:
-        generated = extractor(first(pictures, SELECTION_GENERATED))
-        covered = density_coverage_estimates(Pair(Side(generated), reference))[f"coverage_k{DENSITY_K}"].value
-        distance = kernel_distance(generated, reference.features)
-        return f"kid_val_{SELECTION_FEATURES}", distance, {"coverage": covered}
+        pair = Pair(Side(extractor(first(pictures, SELECTION_GENERATED))), reference)
+        covered = density_coverage_estimates(pair)[f"coverage_k{DENSITY_K}"].value
+        distance = kernel.metric(pair)["kid"]
+        more = {"metric error": distance.error or 0.0, "coverage": covered}
+        return f"kid_val_{SELECTION_FEATURES}", distance.value, more
 
     return score
 
