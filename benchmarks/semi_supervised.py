@@ -58,8 +58,11 @@ def train_peer(family: GAN, dataset: Dataset, labels: int, seed: int, images: in
         labelled = feed.batch(seen, batch).labelled
         assert labelled is not None and labelled.labels is not None
         draws = draw(batch, generator_for(seed, "peer", seen))
-        strength = family.augmentation(seen / images)
-        pictures = augment(labelled.images, draws, strength, family.augment.kinds, family.spec)
+        if family.objective.consistency:
+            pictures = family.changed(labelled.images, draws)
+        else:
+            strength = family.augmentation(seen / images)
+            pictures = augment(labelled.images, draws, strength, family.augment.kinds, family.spec)
         flat.zero_grad()
         F.cross_entropy(family.classify(networks, pictures), labelled.labels).backward()
         optimizer.param_groups[0]["lr"] = learning_rate(training, seen / images)

@@ -80,6 +80,7 @@ def test_a_named_network_is_kept_and_a_named_preset_left_as_it_is() -> None:
     assert settings("dcgan", preset=True) == {}
     assert set(settings("dcgan", preset=True, semi_supervised=True)) == {
         "objective.semi_supervised", "objective.loss", "objective.generator", "objective.gamma", "objective.gamma_end",
+        "objective.consistency", "augment.kinds",
     }  # fmt: skip
 
 

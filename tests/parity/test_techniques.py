@@ -22,6 +22,7 @@ from zeuxis.families.gan.techniques import (
     class_logit,
     feature_matching,
     smoothed_discriminator,
+    sure_cross_entropy,
 )
 from zeuxis.families.gan.virtual_norm import Reference, VirtualBatchNorm2d
 from zeuxis.randomness import generator_for
@@ -34,6 +35,13 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "historical averaging": {"objective.historical_averaging": 0.1},
     "label smoothing": {"objective.loss": "non-saturating", "objective.label_smoothing": 0.1},
     "K + 1 classes": {"objective.loss": "non-saturating", "objective.semi_supervised": True},
+    "consistency": {
+        "objective.loss": "non-saturating",
+        "objective.semi_supervised": True,
+        "objective.consistency": 1.0,
+        "objective.gamma": 0.0,
+        "objective.gamma_end": 0.0,
+    },
     "adaptive augmentation": {"augment.probability": 0.8, "augment.adaptive": True},
 }
 VIRTUAL = {"network.norm_generator": True, "network.norm_discriminator": True, "network.virtual_batch": 5}
@@ -274,7 +282,38 @@ def test_semi_supervised_learns_the_classes_and_is_asked_for_them() -> None:
         plain.classify(others, pictures)
 
 
+def test_only_sure_classes_are_asked_of_changed_pictures() -> None:
+    probabilities = torch.tensor([[0.96, 0.03, 0.01], [0.94, 0.05, 0.01], [0.01, 0.02, 0.97]])
+    plain, changed = probabilities.log().requires_grad_(), torch.randn(3, 3, generator=generator_for("c"))
+    changed.requires_grad_()
+    losses, sure = sure_cross_entropy(plain, changed)
+    assert sure.tolist() == [1, 0, 1]
+    expected = -changed.log_softmax(1)[torch.arange(3), torch.tensor([0, 0, 2])] * sure
+    torch.testing.assert_close(losses, expected)
+    of_plain, of_changed = torch.autograd.grad(losses.sum(), (plain, changed), allow_unused=True)
+    assert of_plain is None and of_changed[0].any() and not of_changed[1].any()
+
+
+def test_consistency_changes_labelled_pictures_and_adds_the_unlabelled_ones() -> None:
+    terms = []
+    for weight in (1.0, 3.0):
+        family, networks = made("gan/mlp/tiny", 2, **TECHNIQUES["consistency"] | {"objective.consistency": weight})
+        networks["discriminator"].head.linear.weight.data.mul_(100)  # sure of most
+        batch, noise = seen(family), family.noise(6, generator_for("n"), "train")
+        assert (family.changed(batch.images, noise["change unlabelled"]) != batch.images).any()
+        found = family.losses(family.stages()[0].phases[0], networks, batch, noise, 0.5)
+        labelled = family.classify(networks, family.changed(batch.labelled.images, noise["change labelled"]))
+        own = nn.functional.cross_entropy(labelled, batch.labelled.labels, reduction="none")
+        assert found["sure"].any()
+        terms.append((found["supervised"] - own) / weight)
+        torch.testing.assert_close(found["loss"], found["adversarial"] + found["supervised"])
+    torch.testing.assert_close(terms[0], terms[1], rtol=1e-3, atol=1e-3)
+    assert terms[0].any()
+
+
 def test_semi_supervised_is_refused_where_it_means_nothing() -> None:
+    with pytest.raises(UserError, match=r"consistency.*--semi-supervised"):
+        make_family("gan/mlp/tiny", SPEC, 2, {"objective.consistency": 1.0})
     with pytest.raises(UserError, match=r"semi_supervised.*non-saturating"):
         make_family("gan/mlp/tiny", SPEC, 2, {"objective.loss": "hinge", "objective.semi_supervised": True})
     both = {**TECHNIQUES["K + 1 classes"], "objective.minibatch_kernels": 4}

@@ -115,6 +115,12 @@ def semi_supervised() -> list[Chosen]:
         Chosen("objective.loss", "non-saturating", "the K + 1 classes have probabilities"),
         Chosen("objective.generator", "feature matching", "classifies best (Salimans et al. 2016, section 5)"),
         Chosen(
+            "objective.consistency",
+            1.0,
+            "changed pictures keep their class (Sohn et al. 2020)",
+            {"augment.kinds": list(KINDS)},
+        ),
+        Chosen(
             "objective.gamma",
             0.0,
             "a smooth discriminator tells classes apart less",

@@ -40,6 +40,7 @@ from zeuxis.families.gan.techniques import (
     MinibatchHead,
     feature_matching,
     smoothed_discriminator,
+    sure_cross_entropy,
 )  # fmt: skip
 from zeuxis.nn.style import mix_levels
 from zeuxis.nn.together import batch_mean
@@ -208,13 +209,28 @@ class GAN(Family):
     def _class_losses(
         self, networks: Networks, batch: Batch, noise: Noise, strength: float | Tensor
     ) -> dict[str, Tensor]:
-        """-log p(y | x, y <= K) of pictures with a class (Salimans et al. 2016, section 5)."""
+        """-log p(y | x, y <= K) of pictures with a class (Salimans et al. 2016, section 5), in `supervised` with its
+        weight what is asked of the others."""
         assert batch.labelled is not None, "a semi-supervised family is given labelled pictures with each batch"
         images, labels = batch.labelled.images, batch.labelled.labels
         assert labels is not None, "labelled pictures have labels"
-        classes = self.classify(networks, self._augmented(images, noise, "labelled", strength))
+        if not self.objective.consistency:
+            classes = self.classify(networks, self._augmented(images, noise, "labelled", strength))
+            right = (classes.argmax(1) == labels).float()
+            return {"supervised": F.cross_entropy(classes, labels, reduction="none"), "labelled accuracy": right}
+        with torch.no_grad():
+            plain = self.classify(networks, batch.images)
+            seen = torch.cat([self.changed(images, noise["change labelled"]),
+                              self.changed(batch.images, noise["change unlabelled"])])  # fmt: skip
+        classes, changed = self.classify(networks, seen).split([len(images), len(batch.images)])
         right = (classes.argmax(1) == labels).float()
-        return {"supervised": F.cross_entropy(classes, labels, reduction="none"), "labelled accuracy": right}
+        unlabelled, sure = sure_cross_entropy(plain, changed)
+        supervised = F.cross_entropy(classes, labels, reduction="none") + self.objective.consistency * unlabelled
+        return {"supervised": supervised, "labelled accuracy": right, "sure": sure}
+
+    def changed(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Pictures as a classifier sees them that is to know them again: each of `augment.kinds` half of the time."""
+        return augment(images, draws, 0.5, self.augment.kinds, self.judged)
 
     def after_step(self, phase: Phase, networks: Networks, batch: Batch) -> None:
         if phase.name == "discriminator" and self.augment.adaptive:
@@ -347,6 +363,8 @@ class GAN(Family):
         if purpose == "train" and self.augment.probability:
             sides = ["real", "fake"] + ["labelled"] * self.semi_supervised + ["held out"] * self.augment.adaptive
             noise |= {f"augment {side}": draw(count, generator) for side in sides}
+        if purpose == "train" and self.objective.consistency:
+            noise |= {f"change {side}": draw(count, generator) for side in ("labelled", "unlabelled")}
         return noise
 
     def render(self, networks: Networks, noise: Noise, labels: Tensor | None, options: RenderOptions) -> Tensor:

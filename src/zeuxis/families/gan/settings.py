@@ -25,7 +25,8 @@ class ObjectiveConfig(Config):
     `generator` is what the generator minimises, `label_smoothing` how far from 1 the target of real pictures is,
     `historical_averaging` the weight of the distance to the mean of past parameters, `minibatch_kernels` how many
     numbers of minibatch discrimination each picture gets; `semi_supervised` makes the discriminator a classifier with
-    K + 1 classes.
+    K + 1 classes. `consistency` weighs its cross-entropy on unlabelled pictures that it is sure of, changed by
+    `augment.kinds`; labelled ones are changed too then.
 
     `crops` is for pictures that shall wrap, learned from pictures whose own edges do not meet: the discriminator does
     not look over the edges, and sees each generated picture moved around them by a random distance.
@@ -42,6 +43,7 @@ class ObjectiveConfig(Config):
     historical_averaging: float = Field(default=0.0, ge=0, le=1e6)
     minibatch_kernels: int = Field(default=0, ge=0, le=1024)
     semi_supervised: bool = False
+    consistency: float = Field(default=0.0, ge=0, le=1000)
     crops: bool = False
 
     @model_validator(mode="after")
@@ -51,6 +53,9 @@ class ObjectiveConfig(Config):
                 allowed = f"only with objective.loss {' or '.join(PROBABILITIES)}"
                 next_step = f"a {self.loss} loss says no probability: --set objective.loss=non-saturating"
                 raise UserError(f"--set objective.{key}", getattr(self, key), allowed, next_step)
+        if self.consistency and not self.semi_supervised:
+            raise UserError("--set objective.consistency", self.consistency, "0 without --semi-supervised",
+                            "it is about the classes of unlabelled pictures")  # fmt: skip
         if self.semi_supervised and self.minibatch_kernels:
             raise UserError("--set objective.minibatch_kernels", self.minibatch_kernels, "0 beside semi-supervised",
                             "a picture's class must not depend on its batch")  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zeuxis.families.gan.pair import Head
 from zeuxis.nn.together import batch_mean, gather
 
+SURE = 0.95  # tau of Sohn et al. 2020, section 2.1
 DIMENSIONS = 5  # of each kernel of minibatch discrimination
 
 
@@ -35,6 +36,15 @@ def class_logit(classes: Tensor) -> Tensor:
     """The logit `[N]` of "real" of K class logits `[N, K]` beside a class "generated" whose logit is fixed at 0
     (section 5): D = Z / (Z + 1) with Z = sum of exp of the class logits."""
     return torch.logsumexp(classes.float(), dim=1)
+
+
+def sure_cross_entropy(plain: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+    """For class logits `[N, K]` of pictures and of the same pictures changed: the cross-entropy `[N]` of the changed
+    ones to the class of the plain ones, 0 where that has a probability below `SURE`; and which ones count, `[N]`
+    (FixMatch, Sohn et al. 2020, arXiv 2001.07685, Eq. 4; no gradient through the plain ones)."""
+    probability, classes = plain.detach().softmax(1).max(1)
+    counts = (probability >= SURE).float()
+    return counts * F.cross_entropy(changed, classes, reduction="none"), counts
 
 
 class ClassHead(Head):
