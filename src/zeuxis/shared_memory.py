@@ -37,6 +37,10 @@ class SharedMemory:
     None and False then.
     """
 
+    counts: memoryview  # meetings that each process has come to, `LINE` bytes apart
+    small: Tensor  # uint8 [2, size, SMALL]: rows of two calls of `gather`
+    large: Tensor  # uint8 [size + 1, most]: rows, and their sum
+
     def __init__(
         self, rank: int, size: int, share: Callable[[Any], Any], all_reduce: Callable[[Tensor], object],
         folder: str = FOLDER,
@@ -46,6 +50,7 @@ class SharedMemory:
         self.gathered = 0  # calls of `gather`
         self.others: dict[int, tuple[int, str]] = {}  # rank -> process, and when it was started
 
+    @torch.no_grad()
     def gather(self, tensor: Tensor) -> Tensor | None:
         """The contiguous tensors of all processes, of at most `SMALL` bytes, `[size, numbers]`."""
         if not self._takes(tensor) or tensor.nbytes > SMALL or not self._room(0):
@@ -56,6 +61,7 @@ class SharedMemory:
         self._meet()
         return rows.clone()  # the rows are written again only after one more meeting
 
+    @torch.no_grad()
     def add_(self, tensor: Tensor) -> bool:
         """Replaces a contiguous tensor by its sum over all processes, equal to the bit in all of them."""
         if (all_of_them := self.gather(tensor)) is not None:
