@@ -138,18 +138,22 @@ def main() -> None:
             record = train(asked, seed, fault, out / (fault or "healthy").replace(" ", "-") / str(seed))
             records.append(record)
             print(record, flush=True)
-    healthy = [record for record in records if record["fault"] == "none"]
-    faulty = [record for record in records if record["fault"] != "none"]
-    summary = {
-        "healthy_runs": len(healthy), "false_alarms": sum(bool(record["decisions"]) for record in healthy),
-        "faults": len(faulty), "noticed": sum(record["noticed"] for record in faulty),
-        "noticed_within_one_evaluation": sum(
-            record["noticed"] and record["evaluations_until_noticed"] <= 1 for record in faulty
-        ),
-        "mended": sum(record["ended"] == "finished" and record["noticed"] for record in faulty),
-        "stopped_with_the_best_kept": sum(record["ended"] == "stopped" for record in faulty),
-    }  # fmt: skip
-    report("watchdog_faults", data=asked.data, model=asked.model, kimg=asked.kimg, **summary, runs=records)
+    for fault in ("none", *asked.faults):
+        own = [record for record in records if record["fault"] == fault]
+        if own:
+            report(f"{fault}, {asked.model} on {asked.data}", kimg=asked.kimg, runs=len(own), **summed(own))
+
+
+def summed(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What became of the runs of one fault, or of none."""
+    ended = {f"runs_{status}": sum(record["ended"] == status for record in records) for status in
+             ("finished", "stopped", "failed")}  # fmt: skip
+    rules = sorted({decision.split(":")[0] for record in records for decision in record["decisions"]})
+    if "noticed" not in records[0]:
+        return {"false_alarms": sum(bool(record["decisions"]) for record in records), **ended, "rules": rules}
+    soon = [record["noticed"] and record["evaluations_until_noticed"] <= 1 for record in records]
+    return {"noticed": sum(record["noticed"] for record in records), "noticed_within_one_evaluation": sum(soon),
+            **ended, "rules": rules}  # fmt: skip
 
 
 if __name__ == "__main__":
