@@ -1,4 +1,5 @@
-"""A thousand pictures of Fashion-MNIST: what `zeuxis train` chooses for few pictures, against no augmentation.
+"""A thousand pictures of Fashion-MNIST: the adaptive augmentation that `zeuxis train` chooses for few pictures that are
+shown often, against none.
 
 Both train for the same time on the same 1,000 pictures (50 of them for validation) and are judged by 10,000 samples
 against the 10,000 test pictures: the Fréchet distance in the extractor of the whole data set, and the rate of copies of
@@ -22,10 +23,15 @@ from zeuxis.checkpoint import load_model
 from zeuxis.config import DataOptions
 from zeuxis.data import open_dataset
 from zeuxis.evaluation import evaluate_model
+from zeuxis.families.gan.choose import KINDS
 from zeuxis.files import read_json_lines
 from zeuxis.images import picture_of, save_png
 
-SIDES = {"augmented": [], "plain": ["--set", "augment.probability=0"]}
+AUGMENTED = {"probability": "0.8", "adaptive": "true", "kinds": json.dumps(KINDS)}
+SIDES = {
+    "augmented": [part for key, value in AUGMENTED.items() for part in ("--set", f"augment.{key}={value}")],
+    "plain": ["--set", "augment.probability=0"],
+}
 
 
 def write_pictures(count: int, folder: Path) -> None:
