@@ -1,4 +1,4 @@
-"""What `--model gan` takes where nothing was said, at the corners of data, machine and budget."""
+"""What `--model gan` and `--model vae` take where nothing was said, at the corners of data, machine and budget."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from zeuxis.data import Dataset, open_dataset
 from zeuxis.errors import UserError
 from zeuxis.families.base import Facts
 from zeuxis.families.gan.choose import FEW, KINDS, choose
+from zeuxis.families.vae.objective import VAE
 from zeuxis.planning import bind, recorded, resolve
 
 
@@ -124,6 +125,19 @@ def test_what_was_chosen_is_recorded_with_its_reason_and_holds(digits: Dataset) 
     assert recorded(record).settings == record["settings"] == bind(asked, digits)[1].settings
     record["settings"]["network"]["width"] = 12  # as another version or machine would have chosen
     assert recorded(record).settings["network"]["width"] == 12
+
+
+def test_a_vae_of_small_pictures_learns_faster_than_its_preset() -> None:
+    rates = {}
+    for network in ("conv", "dlgm", "ladder", "fsq"):
+        for side in (32, 64):
+            facts = Facts(pictures=FEW, validation=500, spec=ImageSpec(height=side, width=side))
+            chosen = [each.settings for each in VAE.choose(facts, network, False)[1]]
+            rates[network, side] = {key: value for each in chosen for key, value in each.items() if "training" in key}
+            assert VAE.choose(facts, network, True)[1] == []
+    assert rates["ladder", 32] == {"training.learning_rate": 4e-3, "training.clip_update": 1.0}
+    assert rates["conv", 32]["training.learning_rate"] == 2e-3 and "training.learning_rate" not in rates["conv", 64]
+    assert rates["dlgm", 32] == rates["ladder", 32] and rates["ladder", 64] == rates["fsq", 32] == {}
 
 
 def test_semi_supervised_asks_for_classes_and_a_family_that_can(digits: Dataset) -> None:

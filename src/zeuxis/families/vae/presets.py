@@ -12,7 +12,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             settings={
                 "network": {"latent": 64, "width": 32, "max_width": 128, "blocks": 1},
                 "objective": {"likelihood": "gaussian", "prior": "mixture"},
-                "training": {"batch": 64, "learning_rate": 4e-3, "warmup": 0.02, "clip_update": 1.0, "ema": 0.02, "kimg": 1000},
+                "training": {"batch": 64, "learning_rate": 1e-3, "warmup": 0.02, "ema": 0.02, "kimg": 1000},
             },
         ),
         "tiny": Preset(
@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             settings={
                 "network": {"latent": 32, "layers": 2, "hidden": 400, "covariance": "rank-1"},
                 "objective": {"likelihood": "gaussian", "prior": "mixture"},
-                "training": {"batch": 64, "learning_rate": 4e-3, "warmup": 0.02, "clip_update": 1.0, "ema": 0.02, "kimg": 1000},
+                "training": {"batch": 64, "learning_rate": 1e-3, "warmup": 0.02, "ema": 0.02, "kimg": 1000},
             },
         ),
         "tiny": Preset(
@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             settings={
                 "network": {"width": 64, "latent": 8, "top_blocks": 2, "blocks": 3, "encoder_blocks": 1, "bottleneck": 0.5, "patch": 2},
                 "objective": {"likelihood": "logistic-mixture", "components": 5},
-                "training": {"batch": 64, "learning_rate": 4e-3, "warmup": 0.02, "beta2": 0.99, "clip_norm": 200, "clip_update": 1.0, "skip_norm": 8, "ema": 0.02, "kimg": 1000},
+                "training": {"batch": 64, "learning_rate": 1e-3, "warmup": 0.02, "beta2": 0.99, "clip_norm": 200, "skip_norm": 8, "ema": 0.02, "kimg": 1000},
             },
         ),
         "tiny": Preset(
