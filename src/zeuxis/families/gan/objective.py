@@ -212,21 +212,21 @@ class GAN(Family):
         """-log p(y | x, y <= K) of pictures with a class (Salimans et al. 2016, section 5), in `supervised` with its
         weight what is asked of the others."""
         assert batch.labelled is not None, "a semi-supervised family is given labelled pictures with each batch"
-        images, labels = batch.labelled.images, batch.labelled.labels
-        assert labels is not None, "labelled pictures have labels"
-        if not self.objective.consistency:
+        images, labels = batch.labelled.images, cast(Tensor, batch.labelled.labels)
+        weight, sure = self.objective.consistency, {}
+        if not weight:
             classes = self.classify(networks, self._augmented(images, noise, "labelled", strength))
-            right = (classes.argmax(1) == labels).float()
-            return {"supervised": F.cross_entropy(classes, labels, reduction="none"), "labelled accuracy": right}
-        with torch.no_grad():
-            plain = self.classify(networks, batch.images)
+        else:
+            with torch.no_grad():
+                plain = self.classify(networks, batch.images)
             seen = torch.cat([self.changed(images, noise["change labelled"]),
                               self.changed(batch.images, noise["change unlabelled"])])  # fmt: skip
-        classes, changed = self.classify(networks, seen).split([len(images), len(batch.images)])
-        right = (classes.argmax(1) == labels).float()
-        unlabelled, sure = sure_cross_entropy(plain, changed)
-        supervised = F.cross_entropy(classes, labels, reduction="none") + self.objective.consistency * unlabelled
-        return {"supervised": supervised, "labelled accuracy": right, "sure": sure}
+            classes, changed = self.classify(networks, seen).split([len(images), len(batch.images)])
+        supervised = F.cross_entropy(classes, labels, reduction="none")
+        if weight:
+            unlabelled, counts = sure_cross_entropy(plain, changed)
+            supervised, sure = supervised + weight * unlabelled, {"sure": counts}
+        return {"supervised": supervised, "labelled accuracy": (classes.argmax(1) == labels).float(), **sure}
 
     def changed(self, images: Tensor, draws: Tensor) -> Tensor:
         """Pictures as a classifier sees them that is to know them again: each of `augment.kinds` half of the time."""
