@@ -74,9 +74,10 @@ class Block(nn.Module):
     def step(self, x: Tensor, state: State, rate: Tensor) -> tuple[Tensor, State]:
         """One token `[N, D]`."""
         value, output, decay, scale = self.gates(x, rate)
-        mixed = value * self.taps[-1]
-        for before, weight in zip(state.taps, self.taps, strict=False):
-            mixed = torch.addcmul(mixed, before, weight.to(mixed.dtype))
+        *weights, newest = self.taps.to(value.dtype).unbind(0)
+        mixed = value * newest
+        for before, weight in zip(state.taps, weights, strict=True):
+            mixed = torch.addcmul(mixed, before, weight)
         memory = torch.addcmul(scale * mixed, decay, state.memory)
         return self.feed_forward(x + self.out(memory * output)), State((*state.taps[1:], value), memory)
 
@@ -133,8 +134,11 @@ class RecurrentPrior(nn.Module):
 
     def lookup(self, near: Tensor) -> Tensor:
         """Neighbours `[N, ..., NEIGHBOURS]` -> the sum of what the table says of each `[N, ..., D]`."""
-        parts = torch.arange(NEIGHBOURS, device=near.device) * (self.codes + 1)
-        return cast(Tensor, self.near(near + parts).sum(-2))
+        return cast(Tensor, self.near(near + self.parts(near.device)).sum(-2))
+
+    def parts(self, device: torch.device) -> Tensor:
+        """Where the part of the table for each neighbour begins, `[NEIGHBOURS]`."""
+        return torch.arange(NEIGHBOURS, device=device) * (self.codes + 1)
 
     def forward(self, tokens: Tensor, labels: Tensor | None, hidden: Tensor | None = None) -> Tensor:
         """Tokens `[N, h, w]` -> logits `[N, h * w, codes]`; of each token's neighbours, the `hidden` are not told."""
@@ -156,16 +160,20 @@ class PriorWalk:
         self.blocks = cast("list[Block]", list(prior.blocks))
         self.rates = [block.rate() for block in self.blocks]
         self.states = [block.first_state(len(canvas), prior.head.weight) for block in self.blocks]
-        self.framed = prior.framed(canvas)
-        self.near = prior.frame - torch.tensor(prior.distances, device=canvas.device)
+        # What a token's place alone says is made once for all: on a processor a step costs its number of operations.
+        self.places = (prior.row[:, None] + prior.column).flatten(0, 1)
         self.label = None if prior.label is None else prior.label(labels)
+        self.framed, self.parts = prior.framed(canvas), prior.parts(canvas.device)
+        near = prior.frame - torch.tensor(prior.distances, device=canvas.device)
+        self.near = (near + torch.arange(len(self.places), device=canvas.device)[:, None]).unbind(0)
 
     def logits(self, y: int, x: int) -> Tensor:
         """`[N, codes]` at a place; called once for each in raster order, when the canvas holds all before it."""
         prior, at = self.prior, y * self.canvas.shape[2] + x
         if at:
             self.framed[:, prior.frame + at - 1] = self.canvas.flatten(1)[:, at - 1]
-        hidden = prior.lookup(self.framed[:, self.near + at]) + prior.row[y] + prior.column[x]
+        near = self.framed.index_select(1, self.near[at]) + self.parts
+        hidden = F.embedding_bag(near, prior.near.weight, mode="sum") + self.places[at]
         if self.label is not None:
             hidden = hidden + self.label
         for index, block in enumerate(self.blocks):
