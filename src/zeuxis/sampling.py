@@ -24,7 +24,7 @@ from zeuxis.errors import UserError
 from zeuxis.families.base import Noise, RenderOptions
 from zeuxis.images import PARTLY, SHEET_MARK, grid, picture_of, save_png, sheet_scale, to_pixels
 from zeuxis.memory import keep_large_blocks
-from zeuxis.randomness import generator_for
+from zeuxis.randomness import generator_for, seed_of
 
 SEED = re.compile("[0-9]{1,18}")  # what int64 can hold
 
@@ -101,7 +101,8 @@ class Sampler:
 
     def noise(self, seeds: list[int]) -> Noise:
         """Noise of each seed by its own generator, float32, first axis as long as `seeds`."""
-        rows = [self.model.family.noise(1, generator_for("sample", seed), "sample") for seed in seeds]
+        generator, family = torch.Generator(), self.model.family  # one for all: made anew it takes as long as it draws
+        rows = [family.noise(1, generator.manual_seed(seed_of("sample", seed)), "sample") for seed in seeds]
         return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
 
     def label_array(self, seeds: NDArray[np.int64], label: int | None) -> NDArray[np.int64] | None:
