@@ -124,9 +124,9 @@ def cached(preset: str, passes: int, turns: int) -> None:
 
 
 def pair(grid: tuple[int, int], width: int) -> tuple[RecurrentPrior, Transformer]:
-    """The prior of `tokens/small` and a Transformer of three layers: as many parameters, of which ours has half in its
-    lookup."""
-    return RecurrentPrior(grid, CODES, width, 2, 1, 0), Transformer(math.prod(grid), width, 3, max(1, width // 32), 4)
+    """The prior of `tokens/small` and a Transformer of three layers: about as many parameters, of which ours has nearly
+    half in its lookup."""
+    return RecurrentPrior(grid, CODES, width, 3, 1, 0), Transformer(math.prod(grid), width, 3, max(1, width // 32), 4)
 
 
 def prior(grid: tuple[int, int], width: int, turns: int) -> None:

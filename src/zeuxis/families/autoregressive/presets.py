@@ -10,19 +10,19 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "small": Preset(
             about="default: an FSQ codec, then a recurrent prior whose state does not grow",
             settings={
-                "network": {"quantiser": "fsq", "codes": 512, "factor": 0, "codec_width": 16, "codec_max_width": 64, "codec_blocks": 1,
-                            "width": 128, "layers": 2, "expand": 1},
+                "network": {"quantiser": "fsq", "codes": 512, "factor": 0, "codec_width": 32, "codec_max_width": 64, "codec_blocks": 1,
+                            "width": 128, "layers": 3, "expand": 1},
                 "objective": {"codec_share": 0.3, "label_drop": 0.1, "token_drop": 0.1},
-                "training": {"batch": 32, "learning_rate": 4e-3, "warmup": 0.02, "beta2": 0.95, "clip_update": 1.0, "ema": 0.02, "kimg": 1000},
+                "training": {"batch": 64, "learning_rate": 2e-3, "warmup": 0.02, "beta2": 0.95, "ema": 0.02, "kimg": 1000},
             },
         ),
         "vq": Preset(
             about="the same with a learned codebook",
             settings={
-                "network": {"quantiser": "vq", "codes": 512, "factor": 0, "codec_width": 16, "codec_max_width": 64, "codec_blocks": 1,
-                            "width": 128, "layers": 2, "expand": 1},
+                "network": {"quantiser": "vq", "codes": 512, "factor": 0, "codec_width": 32, "codec_max_width": 64, "codec_blocks": 1,
+                            "width": 128, "layers": 3, "expand": 1},
                 "objective": {"codec_share": 0.3, "label_drop": 0.1, "token_drop": 0.1},
-                "training": {"batch": 32, "learning_rate": 4e-3, "warmup": 0.02, "beta2": 0.95, "clip_update": 1.0, "ema": 0.02, "kimg": 1000},
+                "training": {"batch": 64, "learning_rate": 2e-3, "warmup": 0.02, "beta2": 0.95, "ema": 0.02, "kimg": 1000},
             },
         ),
         "tiny": Preset(
