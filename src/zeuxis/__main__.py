@@ -6,12 +6,14 @@ import sys
 
 
 def main() -> None:
-    """The command line; a Ctrl-C while it is still being loaded leaves as quietly as one later."""
+    """The command line; a Ctrl-C while it is still being loaded, or between two of its parts, leaves as quietly as one
+    later."""
     try:
         from zeuxis.cli import main as run
+
+        run()
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
 
 
 if __name__ == "__main__":
