@@ -102,6 +102,9 @@ def share_cores() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Runs the command line and leaves with its exit code."""
     if "RANK" in os.environ and (said := launch.said_code()) is not None:
@@ -118,7 +121,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it leaves
         code = 141
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: one more Ctrl-C only spoils the last lines
-    if launch.started_by_us():
+    if launch.started_by_us() or code == INTERRUPTED:
+        # CPython ends by the signal itself, whatever was caught, where a Ctrl-C fell into the import of a library.
         # Everything is on the disk. The libraries that spoke to other processes have threads of their own, one of which
         # can abort a process that has done its work as the interpreter takes itself apart; torchrun would begin again.
         sys.stderr.flush()
@@ -138,7 +142,7 @@ def run() -> int:
     except ZeuxisError as error:
         return complain(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return complain("interrupted", 130)
+        return complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a folder that may not be written: nothing that a traceback explains
